@@ -1,0 +1,1 @@
+//! The kernel that loads Countersign plugins, and the auth host built on it.

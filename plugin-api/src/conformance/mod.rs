@@ -1,0 +1,2 @@
+//! The kits that every implementation of a seam passes, ours and a stranger's: one function a clause.
+pub mod store;

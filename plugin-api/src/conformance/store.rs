@@ -1,0 +1,1 @@
+//! The store contract, clause by clause.

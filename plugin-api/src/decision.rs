@@ -1,0 +1,275 @@
+//! What a handler returns: everything it wants done, as data.
+//!
+//! The kernel turns a decision into one conditional batch and releases the answer when that batch is durable.
+//! So a code is spent in the same write that grants the session, and an audit record cannot be missing.
+use crate::{
+    abi::flat::{Flat, Item},
+    context::Name,
+    error::{Problem, Refusal, VIOLATION},
+    gate::Verdict,
+    units::Time,
+};
+use serde::Serialize;
+
+const PUT: u32 = 0x1010;
+const PUT_BLIND: u32 = 0x1011;
+const DELETE: u32 = 0x1012;
+const ELEVATE: u32 = 0x1020;
+const STEP_UP: u32 = 0x1021;
+const END_OTHERS: u32 = 0x1022;
+const END: u32 = 0x1023;
+const AUDIT: u32 = 0x1030;
+const AUDIT_FIELD: u32 = 0x1031;
+const JSON: u32 = 0x1000;
+const REFUSE: u32 = 0x1001;
+const EMPTY: u32 = 0x1003;
+pub(crate) const VERDICT: u32 = 0x1040;
+pub(crate) const VERDICT_METHOD: u32 = 0x1041;
+
+/// Changes to the plugin's records, acts on sessions, audit events, and the answer.
+#[must_use = "a decision that is not returned is not carried out"]
+pub struct Decision {
+    flat: Flat,
+}
+
+impl Decision {
+    fn with(item: Item<'_>) -> Self {
+        let mut flat = Flat::with_capacity(8, 1024);
+        flat.push(item);
+        Self { flat }
+    }
+
+    /// Answers with a JSON body. When the decision signs somebody in, the kernel adds `user`, `session` and,
+    /// in bearer mode, `token` to it: handlers never see a session's token.
+    pub fn json(status: u16, body: &impl Serialize) -> Result<Self, Refusal> {
+        let body = serde_json::to_vec(body)
+            .map_err(|e| Refusal::new(Problem::PluginFault).because(format_args!("answer: {e}")))?;
+        Ok(Self::with(Item { tag: JSON, code: status.into(), b: &body, ..Item::default() }))
+    }
+    /// Answers 204.
+    pub fn empty() -> Self {
+        Self::with(Item::tag(EMPTY))
+    }
+    /// Answers with a refusal, and still does what is added to it: how a failed guess is counted.
+    pub fn refuse(refusal: impl Into<Refusal>) -> Self {
+        let mut decision = Self { flat: Flat::with_capacity(8, 1024) };
+        refusal.into().write(REFUSE, &mut decision.flat);
+        decision
+    }
+    /// What a gate answers.
+    pub fn verdict(verdict: &Verdict) -> Self {
+        let mut decision = Self { flat: Flat::with_capacity(8, 1024) };
+        verdict.write(&mut decision.flat);
+        decision
+    }
+
+    /// Writes a record that was read in this call: it must still be as it was read, or the handler is asked
+    /// again. A name that was not read is a fault of the plugin.
+    pub fn put(self, name: Name<'_>, value: &[u8], expires_at: Time) -> Self {
+        self.record(PUT, name, value, expires_at)
+    }
+    /// Writes a record whatever is there.
+    pub fn put_blind(self, name: Name<'_>, value: &[u8], expires_at: Time) -> Self {
+        self.record(PUT_BLIND, name, value, expires_at)
+    }
+    /// Deletes a record that was read in this call.
+    pub fn delete(self, name: Name<'_>) -> Self {
+        self.record(DELETE, name, &[], Time::EPOCH)
+    }
+    fn record(mut self, tag: u32, name: Name<'_>, value: &[u8], expires_at: Time) -> Self {
+        let subject = u32::try_from(name.subject.len()).unwrap_or(u32::MAX);
+        let item = Item { tag, code: subject, x: expires_at.secs(), ..Item::default() };
+        let parts = [name.subject.as_bytes(), name.name];
+        self.flat.push_parts(&item, &parts, value.len(), |out| out.copy_from_slice(value));
+        self
+    }
+
+    /// A pending session becomes a standard one under a new token, in the same write; `amr` are the methods
+    /// that this proof adds (RFC 8176 names). It must be the pending session `id` of `subject`.
+    pub fn elevate(self, subject: &str, id: &str, amr: &[&str]) -> Self {
+        self.session(ELEVATE, subject, &[id, &amr.join(" ")].join("\n"))
+    }
+    /// The caller's standard session has proven a second factor just now.
+    pub fn step_up(self, amr: &[&str]) -> Self {
+        self.session(STEP_UP, "", &amr.join(" "))
+    }
+    /// A credential event of the caller: its other sessions end, and so does whatever carries the epoch.
+    pub fn end_other_sessions(self) -> Self {
+        self.session(END_OTHERS, "", "")
+    }
+    /// Ends one session of `subject`.
+    pub fn end_session(self, subject: &str, id: &str) -> Self {
+        self.session(END, subject, id)
+    }
+    fn session(mut self, tag: u32, subject: &str, rest: &str) -> Self {
+        self.flat.push(Item { tag, a: subject.as_bytes(), b: rest.as_bytes(), ..Item::default() });
+        self
+    }
+
+    /// Records an event, in the same write.
+    pub fn audit(mut self, event: &Event<'_>) -> Self {
+        self.flat.push(Item {
+            tag: AUDIT,
+            code: u32::from(event.success),
+            a: event.name.as_bytes(),
+            b: event.subject.as_bytes(),
+            ..Item::default()
+        });
+        for (key, value) in &event.fields {
+            let item = Item { tag: AUDIT_FIELD, a: key.as_bytes(), b: value.as_bytes(), ..Item::default() };
+            self.flat.push(item);
+        }
+        self
+    }
+
+    /// The answer. `None` when there is none or it is not understood.
+    pub fn answer(&self) -> Option<Answer<'_>> {
+        let item = self.flat.at(0)?;
+        Some(match item.tag {
+            JSON => Answer::Json { status: u16::try_from(item.code).ok()?, body: item.b },
+            EMPTY => Answer::Empty,
+            REFUSE => Answer::Refusal(Refusal::read(&item, &self.flat)),
+            VERDICT => Answer::Verdict(Verdict::read(&item, &self.flat)?),
+            _ => return None,
+        })
+    }
+
+    /// What is to be done, in order. An act that this library does not understand is `None`: whoever
+    /// carries decisions out must then carry out none of it.
+    pub fn acts(&self) -> impl Iterator<Item = Option<Act<'_>>> {
+        let rest = |item: &Item<'_>| [VIOLATION, VERDICT_METHOD, AUDIT_FIELD].contains(&item.tag);
+        self.flat.iter().enumerate().skip(1).filter(move |(_, item)| !rest(item)).map(|(at, item)| {
+            let split = item.a.split_at_checked(item.code as usize);
+            Some(match item.tag {
+                PUT | PUT_BLIND | DELETE => {
+                    let (subject, name) = split?;
+                    let name = Name { subject: std::str::from_utf8(subject).ok()?, name };
+                    let expires_at = Time::from_secs(item.x);
+                    match item.tag {
+                        DELETE => Act::Delete { name },
+                        tag => Act::Put { name, value: item.b, expires_at, blind: tag == PUT_BLIND },
+                    }
+                }
+                ELEVATE => {
+                    let (session, amr) = item.text_b().split_once('\n')?;
+                    Act::Elevate { subject: item.text(), session, amr }
+                }
+                STEP_UP => Act::StepUp { amr: item.text_b() },
+                END_OTHERS => Act::EndOtherSessions,
+                END => Act::EndSession { subject: item.text(), session: item.text_b() },
+                AUDIT => Act::Audit(Event {
+                    name: item.text(),
+                    subject: item.text_b(),
+                    success: item.code != 0,
+                    fields: self
+                        .flat
+                        .iter()
+                        .skip(at + 1)
+                        .take_while(|field| field.tag == AUDIT_FIELD)
+                        .map(|field| (field.text(), field.text_b()))
+                        .collect(),
+                }),
+                _ => return None,
+            })
+        })
+    }
+
+    pub(crate) fn into_flat(self) -> Flat {
+        self.flat
+    }
+    pub(crate) fn from_flat(flat: Flat) -> Self {
+        Self { flat }
+    }
+}
+
+/// The answer of a decision.
+pub enum Answer<'a> {
+    /// A JSON body.
+    Json {
+        /// 200, 201 or 202.
+        status: u16,
+        /// A JSON object.
+        body: &'a [u8],
+    },
+    /// 204.
+    Empty,
+    /// A problem document.
+    Refusal(Refusal),
+    /// A gate's verdict.
+    Verdict(Verdict),
+}
+
+/// One thing that a decision wants done.
+pub enum Act<'a> {
+    /// Write a record.
+    Put {
+        /// Which.
+        name: Name<'a>,
+        /// Its new value.
+        value: &'a [u8],
+        /// From when on it may be discarded.
+        expires_at: Time,
+        /// Whatever is there; otherwise it must be as it was read.
+        blind: bool,
+    },
+    /// Delete a record.
+    Delete {
+        /// Which.
+        name: Name<'a>,
+    },
+    /// Make a pending session a standard one.
+    Elevate {
+        /// Whose.
+        subject: &'a str,
+        /// Which.
+        session: &'a str,
+        /// The methods that it adds, separated by spaces.
+        amr: &'a str,
+    },
+    /// Refresh the second-factor proof of the caller's session.
+    StepUp {
+        /// The methods that it adds, separated by spaces.
+        amr: &'a str,
+    },
+    /// End all other sessions of the caller, and whatever carries the epoch.
+    EndOtherSessions,
+    /// End one session.
+    EndSession {
+        /// Whose.
+        subject: &'a str,
+        /// Which.
+        session: &'a str,
+    },
+    /// Record an event.
+    Audit(Event<'a>),
+}
+
+/// An audit event: who (the caller, added by the kernel), whose, what, and the result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Such as `totp.verified`. The kernel prefixes the plugin's name.
+    pub name: &'a str,
+    /// The id of the account that it concerns.
+    pub subject: &'a str,
+    /// Whether what was tried succeeded.
+    pub success: bool,
+    /// What else is worth knowing. Never a secret.
+    pub fields: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Event<'a> {
+    /// Something that succeeded.
+    pub fn success(name: &'a str, subject: &'a str) -> Self {
+        Self { name, subject, success: true, fields: Vec::new() }
+    }
+    /// Something that was refused.
+    pub fn failure(name: &'a str, subject: &'a str) -> Self {
+        Self { success: false, ..Self::success(name, subject) }
+    }
+    /// Adds a field. Never a secret.
+    #[must_use]
+    pub fn with(mut self, key: &'a str, value: &'a str) -> Self {
+        self.fields.push((key, value));
+        self
+    }
+}

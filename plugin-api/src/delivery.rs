@@ -1,0 +1,118 @@
+//! Deliveries: how a message reaches a person.
+use crate::{
+    abi::{
+        flat::{Flat, Item},
+        objects::{DONE, DeliveryFace, DeliveryObject, FAULT},
+    },
+    secret::Secret,
+    units::Time,
+};
+use std::fmt;
+
+/// A message to one person.
+pub struct Message<'a> {
+    /// The same for every try of one message.
+    pub id: &'a str,
+    /// One address.
+    pub to: &'a str,
+    /// One line.
+    pub subject: &'a str,
+    /// The text, which may hold a code or a link.
+    pub text: Secret<&'a str>,
+    /// The same as HTML.
+    pub html: Option<Secret<&'a str>>,
+    /// From when on it is of no use, and must not be sent.
+    pub expires_at: Time,
+}
+
+/// Sends messages.
+pub trait Delivery: Send + Sync + 'static {
+    /// Sends one message. Runs on a pool and may block for up to 30 seconds; any number at once. `Ok` means
+    /// that the next hop has taken it. The kernel tries again what may be tried again, never after
+    /// `expires_at`.
+    fn send(&self, message: &Message<'_>) -> Result<(), Undelivered>;
+}
+
+/// Why a message was not taken. The reason goes to the log and must not repeat the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undelivered {
+    /// It may go through later: a timeout, a greylisting, a refused connection.
+    Later(String),
+    /// It will never: the address does not exist, the message is refused.
+    Never(String),
+}
+
+impl fmt::Display for Undelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Later(reason) => write!(f, "not delivered yet: {reason}"),
+            Self::Never(reason) => write!(f, "not deliverable: {reason}"),
+        }
+    }
+}
+impl std::error::Error for Undelivered {}
+
+const HEAD: u32 = 1;
+const TEXT: u32 = 2;
+const HTML: u32 = 3;
+const ID: u32 = 4;
+const LATER: u32 = 1;
+const NEVER: u32 = 2;
+
+/// A plugin's delivery as flat data.
+pub(crate) struct Exported<T>(pub(crate) T);
+
+impl<T: Delivery> DeliveryFace for Exported<T> {
+    fn send(&self, message: &Flat, reason: &mut Flat) -> u32 {
+        let item = |tag| message.find(tag).unwrap_or_default();
+        let (head, id) = (item(HEAD), item(ID));
+        let message = Message {
+            id: id.text(),
+            to: head.text(),
+            subject: head.text_b(),
+            text: Secret::new(item(TEXT).text()),
+            html: message.find(HTML).map(|html| Secret::new(html.text())),
+            expires_at: Time::from_secs(id.x),
+        };
+        let (code, why) = match self.0.send(&message) {
+            Ok(()) => return DONE,
+            Err(Undelivered::Later(why)) => (LATER, why),
+            Err(Undelivered::Never(why)) => (NEVER, why),
+        };
+        reason.push(Item::bytes(0, why.as_bytes()));
+        code
+    }
+}
+
+/// A delivery in another library, as the plain trait.
+pub(crate) struct Imported(pub(crate) DeliveryObject);
+
+impl Delivery for Imported {
+    fn send(&self, message: &Message<'_>) -> Result<(), Undelivered> {
+        let mut flat = Flat::with_capacity(4, 4096);
+        flat.push(Item {
+            tag: HEAD,
+            a: message.to.as_bytes(),
+            b: message.subject.as_bytes(),
+            ..Item::default()
+        });
+        flat.push(Item::bytes(TEXT, message.text.expose().as_bytes()));
+        if let Some(html) = &message.html {
+            flat.push(Item::bytes(HTML, html.expose().as_bytes()));
+        }
+        let (id, x) = (message.id.as_bytes(), message.expires_at.secs());
+        flat.push(Item { tag: ID, a: id, x, ..Item::default() });
+        let mut reason = Flat::default();
+        let code = self.0.send(&flat, &mut reason);
+        let why = || match reason.is_sound() {
+            true => reason.at(0).map(|item| item.text().to_owned()).unwrap_or_default(),
+            false => String::new(),
+        };
+        match code {
+            DONE => Ok(()),
+            NEVER => Err(Undelivered::Never(why())),
+            FAULT => Err(Undelivered::Later("the delivery plugin panicked".into())),
+            _ => Err(Undelivered::Later(why())),
+        }
+    }
+}

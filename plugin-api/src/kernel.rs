@@ -1,0 +1,159 @@
+//! The kernel's side of the boundary: what a host needs to load plugins. Plugins do not use it.
+use crate::{
+    abi::{
+        flat::{Flat, Item},
+        guard,
+        objects::{DONE, DeciderObject, DeliveryObject, RegistrarAbi, StoreObject},
+    },
+    bridge,
+    delivery::{self, Delivery},
+    error::Error,
+    gate::Gate,
+    http::{Handler, Route},
+    plugin::{GATE, ROUTE},
+    store::{self, Store},
+};
+use std::{fmt, sync::Arc};
+
+pub use crate::abi::{LogSink, completion::OnDone, module::Loaded};
+
+/// Why an opened library cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incompatible(String);
+
+impl Incompatible {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+impl fmt::Display for Incompatible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for Incompatible {}
+
+/// An error in a plugin's table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The keys that lead to the value, such as `totp.skew_steps`; `.` is the table itself.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Why a plugin did not register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoadError {
+    /// Its table is wrong.
+    Config(ConfigError),
+    /// It, or the kernel's table, refused.
+    Refused(Error),
+    /// It panicked.
+    Panicked,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(ConfigError { path, message }) if path.is_empty() || path == "." => {
+                f.write_str(message)
+            }
+            Self::Config(ConfigError { path, message }) => write!(f, "{path}: {message}"),
+            Self::Refused(error) => write!(f, "{error}"),
+            Self::Panicked => f.write_str("it panicked while registering"),
+        }
+    }
+}
+impl std::error::Error for LoadError {}
+
+/// What one plugin registered.
+#[derive(Default)]
+pub struct Collected {
+    /// Stores by name.
+    pub stores: Vec<(String, Arc<dyn Store>)>,
+    /// Deliveries by name.
+    pub deliveries: Vec<(String, Arc<dyn Delivery>)>,
+    /// Routes.
+    pub routes: Vec<(Route, Arc<dyn Handler>)>,
+    /// Gates, with the record that each reads.
+    pub gates: Vec<(String, Arc<dyn Gate>)>,
+    problem: Option<String>,
+}
+
+impl Collected {
+    /// A plugin may ignore that a registration was refused; the kernel does not.
+    pub(crate) fn checked(self) -> Result<Self, Error> {
+        match self.problem {
+            Some(problem) => Err(Error::new(problem)),
+            None => Ok(self),
+        }
+    }
+
+    fn taken(&self, entry: &Item<'_>) -> Option<String> {
+        let name = entry.text();
+        let stores = self.stores.iter().any(|(n, _)| n == name);
+        let deliveries = self.deliveries.iter().any(|(n, _)| n == name);
+        let route = Route::read(entry);
+        let routes = self.routes.iter().any(|(r, _)| r.method == route.method && r.path == route.path);
+        match entry.tag {
+            crate::plugin::STORE if stores => Some(format!("the store `{name}` is registered twice")),
+            crate::plugin::DELIVERY if deliveries => {
+                Some(format!("the delivery `{name}` is registered twice"))
+            }
+            ROUTE if routes => Some(format!("the route {} {} is registered twice", route.method, route.path)),
+            ROUTE if !route.path.starts_with('/') => {
+                Some(format!("the route path `{}` does not start with /", route.path))
+            }
+            GATE if !self.gates.is_empty() => Some("two gates are registered".into()),
+            ROUTE => None,
+            _ if name.is_empty() => Some("something is registered without a name".into()),
+            _ => None,
+        }
+    }
+
+    fn add(
+        &mut self,
+        entry: &Flat,
+        reason: &mut Flat,
+        put: impl FnOnce(&mut Self, &Item<'_>) -> bool,
+    ) -> u32 {
+        guard(|| {
+            let item = entry.is_sound().then(|| entry.at(0)).flatten().unwrap_or_default();
+            let problem = match self.taken(&item) {
+                Some(problem) => problem,
+                None if put(self, &item) => return DONE,
+                None => "it registers something that this kernel does not know".into(),
+            };
+            reason.push(Item::bytes(0, problem.as_bytes()));
+            self.problem.get_or_insert(problem);
+            1
+        })
+        .unwrap_or(1)
+    }
+}
+
+impl RegistrarAbi for Collected {
+    fn add_store(&mut self, entry: &Flat, object: StoreObject, reason: &mut Flat) -> u32 {
+        self.add(entry, reason, |all, item| {
+            all.stores.push((item.text().into(), Arc::new(store::Imported(object))));
+            true
+        })
+    }
+    fn add_delivery(&mut self, entry: &Flat, object: DeliveryObject, reason: &mut Flat) -> u32 {
+        self.add(entry, reason, |all, item| {
+            all.deliveries.push((item.text().into(), Arc::new(delivery::Imported(object))));
+            true
+        })
+    }
+    fn add_decider(&mut self, entry: &Flat, object: DeciderObject, reason: &mut Flat) -> u32 {
+        self.add(entry, reason, |all, item| {
+            match item.tag {
+                ROUTE => all.routes.push((Route::read(item), Arc::new(bridge::ImportedHandler(object)))),
+                GATE => all.gates.push((item.text().into(), Arc::new(bridge::ImportedGate(object)))),
+                _ => return false,
+            }
+            true
+        })
+    }
+}

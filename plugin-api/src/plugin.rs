@@ -1,0 +1,87 @@
+//! A plugin, and how it registers.
+use crate::{
+    abi::{
+        flat::{Flat, Item},
+        objects::{self, DONE, RegistrarObject},
+    },
+    bridge,
+    delivery::{self, Delivery},
+    error::{Error, Result},
+    gate::Gate,
+    http::{Handler, Route},
+    store::{self, Store},
+};
+use serde::de::DeserializeOwned;
+
+/// A plugin is its configuration, deserialised from its table in the host's TOML.
+///
+/// Refuse unknown keys with `#[serde(deny_unknown_fields)]`. The table of a plugin named `store-NAME` is
+/// `[store.NAME]`, of `delivery-NAME` it is `[delivery.NAME]`, and of any other `[NAME]`; without a table it
+/// is empty. A value `{ env = "NAME" }` or `{ file = "path" }` has been replaced by what it points to.
+pub trait Plugin: DeserializeOwned + 'static {
+    /// Looks at the configuration as a whole, without touching anything. `config check` calls it, and so
+    /// does the host before `register`.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+    /// Registers what the plugin offers. All of it counts, or, when this fails or panics, none.
+    fn register(self, kernel: &mut Registrar<'_>) -> Result<()>;
+}
+
+/// The kernel's table, open only during [`Plugin::register`].
+pub struct Registrar<'a> {
+    inner: RegistrarObject<'a>,
+}
+
+pub(crate) const STORE: u32 = 1;
+pub(crate) const DELIVERY: u32 = 2;
+pub(crate) const ROUTE: u32 = 3;
+pub(crate) const GATE: u32 = 4;
+
+impl<'a> Registrar<'a> {
+    pub(crate) fn new(inner: RegistrarObject<'a>) -> Self {
+        Self { inner }
+    }
+
+    /// Registers a store under the name that `[store] use` gives.
+    pub fn store(&mut self, name: &str, store: impl Store) -> Result<()> {
+        let object = objects::store_object(store::Exported(store));
+        let mut reason = Flat::default();
+        told(self.inner.add_store(&entry(STORE, name), object, &mut reason), &reason)
+    }
+    /// Registers a delivery under the name that `[delivery] use` gives.
+    pub fn delivery(&mut self, name: &str, delivery: impl Delivery) -> Result<()> {
+        let object = objects::delivery_object(delivery::Exported(delivery));
+        let mut reason = Flat::default();
+        told(self.inner.add_delivery(&entry(DELIVERY, name), object, &mut reason), &reason)
+    }
+    /// Registers a route below `/api/auth/<plugin>`.
+    pub fn route(&mut self, route: &Route, handler: impl Handler) -> Result<()> {
+        let mut spec = Flat::with_capacity(1, 64);
+        spec.push(route.item(ROUTE));
+        let object = objects::decider_object(bridge::ExportedHandler(handler));
+        let mut reason = Flat::default();
+        told(self.inner.add_decider(&spec, object, &mut reason), &reason)
+    }
+    /// Registers the gate, which reads the record `record` of the subject it is asked about; the kernel
+    /// reads it along with each session.
+    pub fn gate(&mut self, record: &str, gate: impl Gate) -> Result<()> {
+        let object = objects::decider_object(bridge::ExportedGate(gate));
+        let mut reason = Flat::default();
+        told(self.inner.add_decider(&entry(GATE, record), object, &mut reason), &reason)
+    }
+}
+
+fn entry(tag: u32, name: &str) -> Flat {
+    let mut entry = Flat::with_capacity(1, 64);
+    entry.push(Item::bytes(tag, name.as_bytes()));
+    entry
+}
+
+fn told(code: u32, reason: &Flat) -> Result<()> {
+    if code == DONE {
+        return Ok(());
+    }
+    let sentence = reason.at(0).map_or("the kernel refused the registration", |item| item.text());
+    Err(Error::new(sentence))
+}

@@ -1,0 +1,2 @@
+//! Multi-factor authentication as a Countersign plugin.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! A durable store on SQLite, as a Countersign plugin.
+#![forbid(unsafe_code)]
