@@ -1,6 +1,12 @@
 //! The stable ABI: the only module that names abi_stable, and one of two addresses of unsafe code.
 #![allow(unsafe_code, reason = "address 1: what crosses a library boundary")]
 #![allow(non_local_definitions, reason = "sabi_trait's expansion")]
+#![allow(
+    clippy::used_underscore_binding,
+    clippy::elidable_lifetime_names,
+    clippy::expl_impl_clone_on_copy,
+    reason = "the expansions of sabi_trait and StableAbi"
+)]
 pub(crate) mod completion;
 pub(crate) mod flat;
 pub(crate) mod module;

@@ -9,6 +9,7 @@ use crate::{
     error::{Problem, Refusal},
     gate::{Gate, Login, Standing},
     http::{Handler, Request},
+    secret::Secret,
     session::{Caller, Subject},
     store::{Found, Page, Record, StoreError},
     units::Time,
@@ -24,6 +25,7 @@ const NOT_KNOWN: u32 = 2;
 const HANDLE: u32 = 1;
 const AFTER_PRIMARY: u32 = 2;
 const STANDING: u32 = 3;
+const PASSWORD: u32 = 4;
 
 /// Questions to a context.
 const FACTS: u32 = 1;
@@ -75,6 +77,9 @@ pub(crate) struct ExportedGate<T>(pub(crate) T);
 
 impl<T: Gate> Decider for ExportedGate<T> {
     fn decide(&self, question: u32, input: &Flat, context: &dyn Asked, output: &mut Flat) -> u32 {
+        if question == PASSWORD {
+            return self.password(input, output);
+        }
         let context = match Remote::new(context) {
             Ok(context) => context,
             Err(refusal) => return refused(&refusal, output),
@@ -93,6 +98,20 @@ impl<T: Gate> Decider for ExportedGate<T> {
                 None => NOT_KNOWN,
             },
             _ => NOT_KNOWN,
+        }
+    }
+}
+
+impl<T: Gate> ExportedGate<T> {
+    fn password(&self, input: &Flat, output: &mut Flat) -> u32 {
+        let password = Secret::new(input.at(0).unwrap_or_default().text());
+        let words: Vec<&str> = input.iter().skip(1).map(|item| item.text()).collect();
+        match self.0.password_violations(&password, &words) {
+            Ok(rules) => {
+                rules.iter().for_each(|rule| output.push(Item::bytes(0, rule.as_bytes())));
+                DONE
+            }
+            Err(refusal) => refused(&refusal, output),
         }
     }
 }
@@ -129,6 +148,14 @@ impl Gate for ImportedGate {
         let output = asked(&self.0, STANDING, &Flat::default(), context)?;
         Standing::read(&output).ok_or_else(|| Problem::PluginFault.into())
     }
+    fn password_violations(&self, password: &Secret<&str>, words: &[&str]) -> Result<Vec<String>, Refusal> {
+        let mut input = single(Item::bytes(0, password.expose().as_bytes()));
+        words.iter().for_each(|word| input.push(Item::bytes(0, word.as_bytes())));
+        let mut output = Flat::default();
+        let code = Decider::decide(&self.0, PASSWORD, &input, &Nothing, &mut output);
+        outcome(code, &output, "the plugin")?;
+        Ok(output.iter().map(|item| item.text().into()).collect())
+    }
 }
 
 fn asked(
@@ -140,6 +167,15 @@ fn asked(
     let mut output = Flat::default();
     let code = Decider::decide(object, question, input, &Local(context), &mut output);
     outcome(code, &output, "the plugin").map(|()| output)
+}
+
+/// For a question that needs no context.
+struct Nothing;
+
+impl Asked for Nothing {
+    fn ask(&self, _question: u32, _input: &Flat, _output: &mut Flat) -> u32 {
+        NOT_KNOWN
+    }
 }
 
 /// The kernel's context, made flat.

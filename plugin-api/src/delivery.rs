@@ -104,9 +104,9 @@ impl Delivery for Imported {
         flat.push(Item { tag: ID, a: id, x, ..Item::default() });
         let mut reason = Flat::default();
         let code = self.0.send(&flat, &mut reason);
-        let why = || match reason.is_sound() {
-            true => reason.at(0).map(|item| item.text().to_owned()).unwrap_or_default(),
-            false => String::new(),
+        let why = || {
+            let said = reason.is_sound().then(|| reason.at(0)).flatten();
+            said.map(|item| item.text().to_owned()).unwrap_or_default()
         };
         match code {
             DONE => Ok(()),

@@ -4,6 +4,7 @@ use crate::{
     context::Context,
     decision::{Decision, VERDICT, VERDICT_METHOD},
     error::Refusal,
+    secret::Secret,
     session::{Caller, SessionMode, Subject},
     units::Time,
 };
@@ -63,6 +64,9 @@ pub trait Gate: Send + Sync + 'static {
     /// Asked on every request that brings a session. Reads only the record that was named when the gate was
     /// registered, which the kernel has read along with the session.
     fn standing(&self, caller: &Caller, context: &dyn Context) -> Result<Standing, Refusal>;
+    /// The rules that a new password breaks, each as a short slug such as `too-short`; none means that it may
+    /// be used. `words` are texts of the account that it should not be made of, such as its address.
+    fn password_violations(&self, password: &Secret<&str>, words: &[&str]) -> Result<Vec<String>, Refusal>;
 }
 
 const PROCEED: u32 = 0;
