@@ -1,2 +1,76 @@
-//! The project's own commands.
-fn main() {}
+//! `cargo xtask`: the project's own commands.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands that talk to a person")]
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::{path::PathBuf, process::ExitCode};
+use xtask::{artifacts, ci, demo, qr, test};
+
+/// Builds, tests and shows Countersign. Nothing but a Rust toolchain and a C compiler is needed to start.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds the binary `countersign` and the plugin libraries, and says where they are
+    Build {
+        /// Optimised, as it would be deployed
+        #[arg(long)]
+        release: bool,
+    },
+    /// Runs every test, after installing the tools that they need and building what they run
+    ///
+    /// The tools are Debian packages (oathtool, zbar-tools, librsvg2-bin, faketime, sqlite3); only missing ones
+    /// are installed, and named first.
+    Test {
+        /// For cargo-nextest where it is installed, else for `cargo test`. Given any, only what they select is
+        /// run; otherwise everything is, the examples in the documentation included
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+    /// What a change must pass: formatting, lints, licences and sources of dependencies, and every test
+    Ci,
+    /// An auth host with a second factor, from nothing: builds, initialises, starts, and shows the way
+    ///
+    /// Starts the host in the foreground (Ctrl-C ends it) and prints the curl lines that lead from sign-up to a
+    /// login that demands a code.
+    Demo {
+        /// Where it keeps its configuration and data; used again when it is there
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Goes the way itself, printing each request and its answer, and stops the host at the end
+        #[arg(long)]
+        walk: bool,
+    },
+    /// Draws the QR code of an enrolment: reads the answer of `totp/enroll` from standard input
+    Qr,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Build { release } => build(release),
+        Command::Test { args } => test::run(&args),
+        Command::Ci => ci::run(),
+        Command::Demo { dir, walk } => demo::run(dir.as_deref(), walk),
+        Command::Qr => qr::from_stdin(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build(release: bool) -> Result<()> {
+    let built = artifacts::build(release)?;
+    println!("binary   {}", built.binary().display());
+    for plugin in artifacts::PLUGINS {
+        println!("plugin   {}", built.plugin(plugin).display());
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! `cargo xtask ci`: what a change must pass.
+use crate::{
+    project::{self, cargo, root, shown, target_dir},
+    test, tools,
+};
+use anyhow::Result;
+use std::process::{Command, Stdio};
+
+/// Runs every check, and then every test.
+pub fn run() -> Result<()> {
+    let fixtures = root().join("tests/fixtures/Cargo.toml");
+    step(cargo().args(["fmt", "--all", "--check"]))?;
+    step(cargo().args(["fmt", "--all", "--check", "--manifest-path"]).arg(&fixtures))?;
+    step(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    let mut lint = cargo();
+    lint.args(["clippy", "--workspace", "--manifest-path"]).arg(&fixtures);
+    lint.arg("--target-dir").arg(target_dir()?.join("fixtures")).args(["--", "-D", "warnings"]);
+    step(&mut lint)?;
+    dependencies()?;
+    test::run(&[])
+}
+
+fn step(command: &mut Command) -> Result<()> {
+    println!("== {}", shown(command));
+    project::run(command)
+}
+
+/// Bans, licences and sources need no network. Advisories need their database: without it the rest still counts.
+fn dependencies() -> Result<()> {
+    let program = tools::cargo_deny()?;
+    let deny = |words: &[&str]| {
+        let mut command = project::command(&program);
+        command.args(words);
+        command
+    };
+    step(&mut deny(&["check", "bans", "licenses", "sources"]))?;
+    let fetched = deny(&["fetch", "db"]).stderr(Stdio::null()).stdout(Stdio::null()).status();
+    if fetched.is_ok_and(|status| status.success()) {
+        step(&mut deny(&["check", "--disable-fetch", "advisories"]))
+    } else {
+        println!("== advisories: NOT CHECKED, their database cannot be reached from here");
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! What is installed from outside: tools that tests compare with, and the check of dependencies.
+use crate::project::{self, cargo, run, target_dir, which};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+
+/// A program that the tests run, and the Debian package it comes in.
+const TOOLS: [(&str, &str); 5] = [
+    ("oathtool", "oathtool"),
+    ("zbarimg", "zbar-tools"),
+    ("rsvg-convert", "librsvg2-bin"),
+    ("faketime", "faketime"),
+    ("sqlite3", "sqlite3"),
+];
+
+const CARGO_DENY: &str = "0.20.2";
+
+/// Installs the tools that are missing.
+pub fn install_missing() -> Result<()> {
+    let missing: Vec<&str> =
+        TOOLS.iter().filter(|(program, _)| which(program).is_none()).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if which("apt-get").is_none() {
+        bail!("the tests need tools that are not installed, and there is no apt-get here: {list}");
+    }
+    println!("Installing what the tests need (Debian packages): {list}");
+    // A machine that was set up long ago knows old versions only; that the update fails need not matter.
+    if let Err(error) = run(&mut apt(&["update", "--quiet"])) {
+        println!("{error:#}; trying without");
+    }
+    let mut install = apt(&["install", "--yes", "--quiet", "--no-install-recommends"]);
+    run(install.args(&missing)).with_context(|| format!("the tests need these Debian packages: {list}"))
+}
+
+/// `apt-get`, as root.
+fn apt(words: &[&str]) -> std::process::Command {
+    let mut command = if is_root() {
+        project::command("apt-get")
+    } else {
+        let mut sudo = project::command("sudo");
+        sudo.args(["--preserve-env=DEBIAN_FRONTEND", "apt-get"]);
+        sudo
+    };
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(words);
+    command
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0)
+}
+
+/// `cargo-deny`: the one on `PATH`, or one of our own under `target/tools`.
+pub fn cargo_deny() -> Result<PathBuf> {
+    if let Some(found) = which("cargo-deny") {
+        return Ok(found);
+    }
+    let tools = target_dir()?.join("tools");
+    let own = tools.join("bin/cargo-deny");
+    if !is_current(&own) {
+        println!("Installing cargo-deny {CARGO_DENY} into {}", tools.display());
+        // Unoptimised: it runs for a second, and would be built for minutes more.
+        let mut install = cargo();
+        install.args(["install", "--locked", "--debug", "--no-track", "--force", "--version", CARGO_DENY]);
+        run(install.arg("--root").arg(&tools).arg("cargo-deny"))?;
+    }
+    Ok(own)
+}
+
+fn is_current(own: &Path) -> bool {
+    let said = own.is_file().then(|| project::command(own).arg("--version").output().ok()).flatten();
+    said.is_some_and(|said| said.stdout.trim_ascii().ends_with(CARGO_DENY.as_bytes()))
+}
