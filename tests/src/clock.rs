@@ -1,0 +1,85 @@
+//! The clock of a real binary, moved from outside by libfaketime.
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicI64, Ordering::Relaxed},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// A clock that runs like the machine's, a number of seconds ahead or behind. It can be moved while a host runs.
+#[derive(Debug)]
+pub struct Clock {
+    file: PathBuf,
+    ahead: AtomicI64,
+}
+
+impl Clock {
+    /// A clock that shows the machine's time, kept in `file`.
+    pub fn new(file: PathBuf) -> Self {
+        let clock = Self { file, ahead: AtomicI64::new(0) };
+        clock.set(0);
+        clock
+    }
+    /// Makes it so many seconds ahead of the machine's.
+    pub fn set(&self, ahead: i64) {
+        // Renamed into place: the host looks at any time, and must never see half a number.
+        let new = self.file.with_extension("new");
+        fs::write(&new, format!("{ahead:+}\n")).expect("the clock can be set");
+        fs::rename(new, &self.file).expect("the clock can be set");
+        self.ahead.store(ahead, Relaxed);
+    }
+    /// Moves it on.
+    pub fn advance(&self, by: Duration) {
+        let by = i64::try_from(by.as_secs()).expect("a time that a test can mean");
+        self.set(self.ahead.load(Relaxed) + by);
+    }
+    /// What it shows, in seconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        unix().saturating_add_signed(self.ahead.load(Relaxed))
+    }
+
+    /// Lets a child live by this clock. Its monotonic clock stays the machine's, so that no timer goes wild.
+    pub(crate) fn preload(&self, command: &mut Command) {
+        command
+            .env("LD_PRELOAD", library())
+            .env("FAKETIME_TIMESTAMP_FILE", &self.file)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("DONT_FAKE_MONOTONIC", "1");
+    }
+}
+
+/// The machine's time.
+pub(crate) fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("the machine's clock is after 1970").as_secs()
+}
+
+/// The library that `faketime` itself would preload.
+fn library() -> String {
+    let mut env = super::tools::command("faketime");
+    let output = env.args(["-m", "-f", "+0", "env"]).output().expect("faketime runs");
+    let text = String::from_utf8(output.stdout).expect("an environment of text");
+    let line = text.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
+    line.expect("faketime preloads its library").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_lives_by_the_clock() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let clock = Clock::new(dir.path().join("clock"));
+        for ahead in [0, 86_400, -86_400] {
+            clock.set(ahead);
+            let mut date = xtask::project::command("date");
+            clock.preload(date.arg("+%s"));
+            let earliest = clock.now();
+            let output = date.output().expect("date runs");
+            let said: u64 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
+            assert!((earliest..=clock.now()).contains(&said), "{said}, {ahead} s ahead");
+        }
+    }
+}
