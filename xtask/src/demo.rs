@@ -1,4 +1,5 @@
 //! `cargo xtask demo`: from nothing to a login that demands a second factor.
+mod place;
 mod walk;
 
 use crate::{
@@ -20,7 +21,7 @@ pub fn run(dir: Option<&Path>, walk: bool) -> Result<()> {
     let built = artifacts::build(false)?;
     let dir = match dir {
         Some(dir) => absolute(dir)?,
-        None => target_dir()?.join("demo"),
+        None => place::usual(&target_dir()?.join("demo"))?,
     };
     let config = dir.join("countersign.toml");
     if !config.exists() {
