@@ -1,0 +1,215 @@
+//! The configuration: one TOML file, and every problem of it at once.
+//!
+//! ```text
+//! file ─ source ─→ tree ─ read, values ─→ settings ─→ Config        the host's own tables
+//!                    └──── reference ───→ plugin_table ─→ JSON      a plugin's table, secrets filled in
+//!                    ↑                                     │
+//!                    └──────── plugin_problem ←────────────┘        what the plugin objects to, with its place
+//! ```
+//!
+//! A plugin's table is known only to the plugin, so the host passes it on and finds the place of what comes back.
+//! [`edit`] changes the file and keeps its comments; [`template`] is the file that a beginner starts from.
+
+mod address;
+mod cidr;
+pub mod edit;
+mod nearest;
+mod objection;
+mod plugin_tables;
+mod problem;
+mod read;
+mod reference;
+mod replace;
+mod seed;
+mod settings;
+mod source;
+pub mod template;
+mod tree;
+mod values;
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod tests;
+
+pub use address::PublicUrl;
+pub use cidr::Cidr;
+pub use problem::{Problem, Problems};
+pub use source::Place;
+
+use source::{Source, Unread};
+use std::{
+    ffi::OsString,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tree::Entry;
+
+/// The host's settings, and the tables of its plugins.
+#[derive(Clone)]
+pub struct Config {
+    /// The file, as it was named.
+    pub file: PathBuf,
+    /// Where the host listens. Beyond loopback something in front of it must speak TLS.
+    pub listen: SocketAddr,
+    /// The only origin that links and redirects may carry.
+    pub public_url: PublicUrl,
+    /// Further values of `Host` that are answered, in lower case.
+    pub allowed_hosts: Vec<String>,
+    /// Whose forwarded headers are believed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Who may make an account.
+    pub registration: Registration,
+    /// Absolute.
+    pub data_dir: PathBuf,
+    /// Absolute.
+    pub plugin_dir: PathBuf,
+    /// The key ring; absolute.
+    pub keys_file: PathBuf,
+    /// How long a session lives, and where its cookie goes.
+    pub session: SessionConfig,
+    /// How long audit events are kept.
+    pub audit_retention: Duration,
+    /// What a password hash costs.
+    pub password: PasswordConfig,
+    /// The name under which a plugin registers the store.
+    pub store: String,
+    /// The name under which a plugin registers the delivery, if mail is sent.
+    pub delivery: Option<String>,
+    /// In the order of the file, which is the order of loading.
+    pub plugins: Vec<PluginEntry>,
+    folder: PathBuf,
+    document: Arc<Document>,
+    env: Env,
+}
+
+/// `[session]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// A session that is not used for so long has ended.
+    pub idle_ttl: Duration,
+    /// A session ends so long after its login in any case.
+    pub absolute_ttl: Duration,
+    /// One sign-in for this domain and all below it.
+    pub cookie_domain: Option<String>,
+}
+
+/// `[password]`: Argon2id, RFC 9106.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswordConfig {
+    /// m, in KiB.
+    pub memory_kib: u32,
+    /// t.
+    pub iterations: u32,
+    /// p.
+    pub parallelism: u32,
+    /// Each takes its memory while it runs.
+    pub max_concurrent_hashes: usize,
+}
+
+/// Who may make an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// Nobody but an administrator.
+    Closed,
+    /// Anybody, with an address that is not proven.
+    Open,
+    /// Whoever proves the address.
+    Verified,
+}
+
+impl Registration {
+    /// As the file spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::Verified => "verified",
+        }
+    }
+}
+impl fmt::Display for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A `[[plugin]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginEntry {
+    /// The bare name of a file in `plugin_dir`.
+    pub file: String,
+    /// The pin. Without it the plugin is refused, unless the host was told that it is in development.
+    pub sha256: Option<[u8; 32]>,
+    /// Whether the host refuses to start without it.
+    pub required: bool,
+    /// Where its file name stands, for [`Config::problem`].
+    pub at: Place,
+}
+
+struct Document {
+    source: Source,
+    root: Vec<Entry>,
+}
+
+/// How a variable of the environment is asked for.
+type Env = fn(&str) -> Option<OsString>;
+
+impl Config {
+    /// Reads a file, and refuses it with everything that is wrong with it.
+    pub fn load(file: &Path) -> Result<Self, Problems> {
+        match Self::examine(file) {
+            (Some(config), mut problems) if !problems.is_empty() => {
+                problems.extend(config.tables_without_a_file());
+                Err(problems)
+            }
+            (Some(config), _) => Ok(config),
+            (None, problems) => Err(problems),
+        }
+    }
+
+    /// Reads a file as far as it can be read. A configuration that comes with problems has defaults in their
+    /// places and is good for one thing: to find out what its plugins object to, in the same report.
+    pub fn examine(file: &Path) -> (Option<Self>, Problems) {
+        Self::examine_in(file, |name| std::env::var_os(name))
+    }
+
+    fn examine_in(file: &Path, env: Env) -> (Option<Self>, Problems) {
+        let (source, writable) = match source::read(file) {
+            Ok(read) => read,
+            Err(unread) => return (None, unreadable(file, &unread).into()),
+        };
+        let folder = match std::path::absolute(file) {
+            Ok(file) => file.parent().map(Path::to_owned).unwrap_or_default(),
+            Err(error) => return (None, unreadable(file, &Unread::Failed(error)).into()),
+        };
+        let (root, syntax) = tree::parse(&source);
+        let document = Arc::new(Document { source, root });
+        let (config, mut problems) = settings::read(&document, &syntax, &folder, env);
+        if let Some(why) = writable {
+            problems.push(Problem::of_file(file, None, &why));
+        }
+        (config, problems)
+    }
+
+    /// The folder of the file, absolute: relative paths start here, those in plugins' tables included.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A problem at a place of this file, such as a [`PluginEntry`]'s.
+    pub fn problem(&self, at: Place, message: impl fmt::Display) -> Problem {
+        Problem::at(&self.document.source, at, None, &message.to_string())
+    }
+}
+
+fn unreadable(file: &Path, unread: &Unread) -> Problem {
+    match unread {
+        Unread::Failed(error) => Problem::of_file(file, None, &format!("it cannot be read: {error}")),
+        Unread::Refused(why) => Problem::of_file(file, None, why),
+        Unread::NotText(source, at) => Problem::at(source, *at, None, "this is not UTF-8"),
+    }
+}

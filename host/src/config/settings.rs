@@ -1,0 +1,196 @@
+//! The host's own tables, key by key.
+use super::{
+    Config, Document, Env, PasswordConfig, PluginEntry, Problems, PublicUrl, Registration, SessionConfig,
+    address::AllowedHost,
+    read::{Reader, Table, expected},
+    tree::{Node, Syntax},
+    values::{duration, file_name, flag, kibibytes, parsed, path, sha256, text, whole},
+};
+use countersign_plugin_api::manifest::is_name;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+/// The names at the top of the file that are the host's, and so no plugin's.
+pub(super) const OWN: [&str; 14] = [
+    "listen",
+    "public_url",
+    "allowed_hosts",
+    "trusted_proxies",
+    "registration",
+    "data_dir",
+    "plugin_dir",
+    "keys",
+    "session",
+    "audit",
+    "password",
+    "store",
+    "delivery",
+    "plugin",
+];
+
+pub(super) fn read(
+    document: &Arc<Document>,
+    syntax: &Syntax,
+    folder: &Path,
+    env: Env,
+) -> (Option<Config>, Problems) {
+    let reader = Reader::new(&document.source, syntax);
+    if syntax.swallowed {
+        return (None, reader.finish());
+    }
+    let mut root = Table::root(&reader, &document.root);
+
+    let listen = root.read("listen", |node| {
+        parsed(node).map_err(|_| "must be an address and a port, like \"127.0.0.1:8080\"".to_owned())
+    });
+    let listen = listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+    let public_url = public_url(&mut root, listen);
+    let config = Config {
+        file: document.source.file.clone(),
+        listen,
+        allowed_hosts: root.list("allowed_hosts", |node| parsed(node).map(|AllowedHost(host)| host)),
+        trusted_proxies: root.list("trusted_proxies", parsed),
+        registration: root.read("registration", registration).unwrap_or(Registration::Closed),
+        data_dir: root.read("data_dir", |node| path(node, folder)).unwrap_or_else(|| folder.join("data")),
+        plugin_dir: root
+            .read("plugin_dir", |node| path(node, folder))
+            .unwrap_or_else(|| folder.join("plugins")),
+        keys_file: {
+            let mut keys = root.table("keys");
+            let file = keys.read("file", |node| path(node, folder));
+            keys.finish();
+            file.unwrap_or_else(|| folder.join("keys.toml"))
+        },
+        session: session(root.table("session"), public_url.as_ref()),
+        audit_retention: {
+            let mut audit = root.table("audit");
+            let retention = audit.read("retention", |node| duration(node, ("1h", "3650d")));
+            audit.finish();
+            retention.unwrap_or(Duration::from_hours(90 * 24))
+        },
+        password: password(root.table("password")),
+        store: {
+            let mut store = root.table("store");
+            let named =
+                store.need("use", "it names the store, like `use = \"sqlite\"` in [store]", registered);
+            store.finish_beside_tables();
+            named.unwrap_or_default()
+        },
+        delivery: {
+            let mut delivery = root.table("delivery");
+            let named = delivery.read("use", registered);
+            delivery.finish_beside_tables();
+            named
+        },
+        plugins: plugins(root.tables("plugin")),
+        public_url: public_url.unwrap_or_else(PublicUrl::nowhere),
+        folder: folder.to_owned(),
+        document: Arc::clone(document),
+        env,
+    };
+    root.finish_beside_tables();
+    (Some(config), reader.finish())
+}
+
+/// None when it is wrong, or missing where it cannot be guessed.
+fn public_url(root: &mut Table<'_>, listen: SocketAddr) -> Option<PublicUrl> {
+    let guess: Option<PublicUrl> =
+        format!("http://{listen}").parse().ok().filter(|_| !root.has("public_url"));
+    // Plain http is for loopback, so what is reached from elsewhere has a name that only its owner knows.
+    let read = match guess {
+        None => root.need("public_url", "beyond loopback it cannot be guessed from `listen`", parsed),
+        Some(_) => root.read("public_url", parsed),
+    };
+    read.or(guess)
+}
+
+fn registration(node: &Node) -> Result<Registration, String> {
+    match node.text() {
+        Some("closed") => Ok(Registration::Closed),
+        Some("open") => Ok(Registration::Open),
+        Some("verified") => Err("\"verified\" proves addresses by mail, and this build cannot send mail: \
+                 write \"closed\" or \"open\""
+            .into()),
+        Some(other) => Err(format!("`{other}` must be \"closed\" or \"open\"")),
+        None => Err(expected("\"closed\" or \"open\"", node)),
+    }
+}
+
+fn session(mut table: Table<'_>, public_url: Option<&PublicUrl>) -> SessionConfig {
+    let ttl = |node: &Node| duration(node, ("1s", "90d"));
+    let session = SessionConfig {
+        idle_ttl: table.read("idle_ttl", ttl).unwrap_or(Duration::from_mins(30)),
+        absolute_ttl: table.read("absolute_ttl", ttl).unwrap_or(Duration::from_hours(12)),
+        cookie_domain: table.read("cookie_domain", text).map(|domain| domain.to_ascii_lowercase()),
+    };
+    if session.idle_ttl > session.absolute_ttl {
+        table.refuse("idle_ttl", "must not be longer than `absolute_ttl`, which ends a session in any case");
+    }
+    if let (Some(domain), Some(url)) = (&session.cookie_domain, public_url) {
+        if !url.is_https() {
+            table.refuse("cookie_domain", "needs an https `public_url`: its cookies are `Secure`");
+        } else if !url.may_scope_cookies_to(domain) {
+            let host = url.host();
+            let message = format!(
+                "`{domain}` must be a domain that `{host}` of `public_url` is in, like \"example.org\""
+            );
+            table.refuse("cookie_domain", &message);
+        }
+    }
+    table.finish();
+    session
+}
+
+fn password(mut table: Table<'_>) -> PasswordConfig {
+    let mut argon2 = table.table("argon2");
+    // The least of each is the OWASP figure that security.md promises.
+    let memory = argon2.read("memory", |node| kibibytes(node, ("19 MiB", "4 GiB")));
+    let iterations = argon2.read("iterations", |node| whole(node, 2..=1_000));
+    let parallelism = argon2.read("parallelism", |node| whole(node, 1..=64));
+    argon2.finish();
+    let hashes = table.read("max_concurrent_hashes", |node| whole(node, 1..=1_024));
+    table.finish();
+    PasswordConfig {
+        memory_kib: memory.unwrap_or(19 << 10),
+        iterations: iterations.unwrap_or(2),
+        parallelism: parallelism.unwrap_or(1),
+        max_concurrent_hashes: hashes.unwrap_or(2) as usize,
+    }
+}
+
+/// A name under which a plugin can have registered something.
+fn registered(node: &Node) -> Result<String, String> {
+    let name = text(node)?;
+    if is_name(&name) {
+        Ok(name)
+    } else {
+        Err(format!("`{name}` is not a name: lower-case letters, digits and dashes, at most 32"))
+    }
+}
+
+fn plugins(tables: Vec<Table<'_>>) -> Vec<PluginEntry> {
+    let mut plugins = Vec::new();
+    let mut files = Vec::new();
+    for mut table in tables {
+        let file = table.need("file", "it names the plugin's library in plugin_dir", file_name);
+        let pin = table.read("sha256", sha256);
+        let pinned_wrongly = pin.is_none() && table.has("sha256");
+        let required = table.read("required", flag).unwrap_or(true);
+        let at = table.place("file");
+        if let Some(file) = file {
+            if files.contains(&file) {
+                table.refuse("file", &format!("`{file}` is loaded by an earlier [[plugin]] already"));
+            } else if !pinned_wrongly {
+                // A pin that cannot be read is not an absent pin.
+                plugins.push(PluginEntry { file: file.clone(), sha256: pin, required, at });
+            }
+            files.push(file);
+        }
+        table.finish();
+    }
+    plugins
+}
