@@ -1,0 +1,204 @@
+//! Accounts: an address, a password hash, a role, an epoch.
+//!
+//! An account is a record at its subject's place; a directory finds it by the keyed hash of its address.
+mod password;
+
+pub(crate) use password::{MAX_PASSWORD, Password, check as check_password};
+
+use crate::{
+    kernel::{Call, HOST},
+    records::{decode, encode},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_plugin_api::{Problem, Refusal, StoreError, Subject, Time};
+use serde::{Deserialize, Serialize};
+
+/// The group of the directory.
+const DIRECTORY: &str = ":directory";
+/// The name of an account's record.
+pub(crate) const RECORD: &[u8] = b"account";
+
+/// An account as it is stored.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Account {
+    pub(crate) id: String,
+    pub(crate) email: String,
+    pub(crate) email_verified: bool,
+    pub(crate) role: String,
+    pub(crate) created_at: u64,
+    /// Bumped by credential events: sessions, challenges and links of another epoch are over.
+    pub(crate) epoch: u64,
+    /// Bumped when all other sessions are ended without a credential event.
+    pub(crate) generation: u64,
+    pub(crate) password: Password,
+}
+
+impl Account {
+    /// As plugins see it.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject {
+            id: self.id.clone(),
+            email: self.email.clone(),
+            email_verified: self.email_verified,
+            role: self.role.clone(),
+            epoch: self.epoch,
+            created_at: Time::from_secs(self.created_at),
+        }
+    }
+}
+
+/// An address as it is compared: variants in case and surrounding space are one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Email {
+    /// As it was given, trimmed.
+    pub(crate) shown: String,
+    folded: String,
+}
+
+impl Email {
+    /// Parses an address loosely: whether it exists, only a mail tells.
+    pub(crate) fn parse(text: &str) -> Result<Self, Refusal> {
+        let shown = text.trim();
+        let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"<>()[]\\,;:\"".contains(c);
+        let sound = shown.len() <= 254
+            && shown.chars().all(plain)
+            && shown.rsplit_once('@').is_some_and(|(local, domain)| {
+                (1..=64).contains(&local.len())
+                    && !local.contains('@')
+                    && !domain.is_empty()
+                    && domain.split('.').all(|label| !label.is_empty())
+            });
+        if sound {
+            Ok(Self { shown: shown.into(), folded: shown.to_lowercase() })
+        } else {
+            Err(Refusal::malformed("`email` is not an e-mail address"))
+        }
+    }
+
+    /// The part before the `@`, folded: a word that a password should not be made of.
+    pub(crate) fn local(&self) -> &str {
+        self.folded.rsplit_once('@').map_or("", |(local, _)| local)
+    }
+
+    /// The address, folded.
+    pub(crate) fn folded(&self) -> &str {
+        &self.folded
+    }
+
+    fn key(&self, call: &Call<'_>) -> Vec<u8> {
+        let hidden = call.place(&format!("email:{}", self.folded));
+        let name = [b"email".as_slice(), &hidden.0].concat();
+        call.host_key(DIRECTORY, &name)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    id: String,
+    email: String,
+}
+
+/// The key of an account's record.
+pub(crate) fn key(call: &Call<'_>, id: &str) -> Vec<u8> {
+    call.host_key(id, RECORD)
+}
+
+/// The account of that id.
+pub(crate) fn by_id(call: &Call<'_>, id: &str) -> Result<Option<Account>, Refusal> {
+    let record = call.read(key(call, id))?;
+    let account: Option<Account> = record.map(|bytes| decode(&bytes)).transpose()?;
+    match account {
+        Some(account) if account.id != id => Err(StoreError::Corrupt.into()),
+        account => Ok(account),
+    }
+}
+
+/// The account of that address.
+pub(crate) fn by_email(call: &Call<'_>, email: &Email) -> Result<Option<Account>, Refusal> {
+    let Some(entry) = call.read(email.key(call))? else { return Ok(None) };
+    by_id(call, &decode::<Entry>(&entry)?.id)
+}
+
+/// Makes an account; 409 when the address is taken.
+pub(crate) fn create(
+    call: &Call<'_>,
+    email: &Email,
+    role: &str,
+    password: Password,
+) -> Result<Account, Refusal> {
+    let entry = email.key(call);
+    if call.read(entry.clone())?.is_some() {
+        return Err(Refusal::new(Problem::Conflict).saying("There is an account with this e-mail address"));
+    }
+    let mut id = [0; 16];
+    call.random(&mut id);
+    let id = URL_SAFE_NO_PAD.encode(id);
+    // Read, so that it is required absent.
+    if by_id(call, &id)?.is_some() {
+        return Err(StoreError::Corrupt.into());
+    }
+    let account = Account {
+        id: id.clone(),
+        email: email.shown.clone(),
+        email_verified: false,
+        role: role.into(),
+        created_at: call.now().secs(),
+        epoch: 1,
+        generation: 1,
+        password,
+    };
+    let found = Entry { id, email: email.shown.clone() };
+    call.put(entry, &encode(&found)?, Time::NEVER, false)?;
+    save(call, &account)?;
+    Ok(account)
+}
+
+/// Writes an account that was read in this call.
+pub(crate) fn save(call: &Call<'_>, account: &Account) -> Result<(), Refusal> {
+    call.put(key(call, &account.id), &encode(account)?, Time::NEVER, false)
+}
+
+/// A page of the directory: up to `limit` accounts, and where the next page starts.
+pub(crate) fn list(
+    call: &Call<'_>,
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<(Vec<Account>, Option<Vec<u8>>), Refusal> {
+    let records = call.scan(HOST, call.place(DIRECTORY), b"email", after, limit)?;
+    let next = (records.len() == limit).then(|| records.last().map(|(name, _)| name.clone())).flatten();
+    let mut accounts = Vec::with_capacity(records.len());
+    for (_, entry) in records {
+        accounts.extend(by_id(call, &decode::<Entry>(&entry)?.id)?);
+    }
+    Ok((accounts, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_one_in_all_their_spellings_and_hostile_ones_are_none() {
+        let folded = |text: &str| Email::parse(text).map(|email| email.folded).ok();
+        assert_eq!(folded("  Ann@Example.ORG "), Some("ann@example.org".into()));
+        assert_eq!(folded("ÄRGER@example.org"), Some("ärger@example.org".into()));
+        for bad in [
+            "",
+            "@",
+            "a@",
+            "@b",
+            "a b@c",
+            "a@b@c",
+            "a@b\r\nBcc: c@d",
+            "a\0@b",
+            "<a@b>",
+            "a@.b",
+            "a@b..c",
+            "a,b@c",
+            &format!("{}@b", "a".repeat(65)),
+            &format!("a@{}", "b".repeat(260)),
+        ] {
+            assert_eq!(folded(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `/api/auth` over HTTP: finds the operation or the plugin's route, runs it, renders what it replied.
+use crate::{
+    app::Host,
+    auth::{self, Asked, Cookie, Reply, Row},
+    http::{Call as Http, Credential, Failure},
+    kernel::{Call, Mounted, Origin},
+    sessions,
+};
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::{HeaderName, HeaderValue, Method, Response, StatusCode, header},
+    routing::{any, get},
+};
+use countersign_plugin_api::{Problem, Refusal};
+use std::{sync::Arc, time::Duration};
+
+const MOUNT: &str = "/api/auth";
+
+/// All routes of a host.
+pub(crate) fn router(host: Arc<Host>) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/api/auth/{*path}", any(answer))
+        .with_state(host)
+}
+
+/// Alive: the event loop answers.
+async fn healthz() -> Response<Body> {
+    json(StatusCode::OK, br#"{"status":"ok"}"#.to_vec())
+}
+
+/// Ready: the store answers. Required plugins are loaded, or the host would not have started.
+async fn readyz(State(host): State<Arc<Host>>) -> Result<Response<Body>, Failure> {
+    if host.kernel.is_ready() {
+        Ok(json(StatusCode::OK, br#"{"status":"ready"}"#.to_vec()))
+    } else {
+        Err(Problem::StoreUnavailable.into())
+    }
+}
+
+enum Found<'h> {
+    Own(&'static Row),
+    Plugins(&'h Mounted),
+}
+
+async fn answer(State(host): State<Arc<Host>>, http: Http) -> Result<Response<Body>, Failure> {
+    let path = http.uri.path().strip_prefix(MOUNT).unwrap_or_default();
+    let found = match find(&host, path, &http.method) {
+        Ok(found) => found,
+        Err(allowed) if allowed.is_empty() => return Err(Problem::NotFound.into()),
+        Err(allowed) => return Ok(not_allowed(&allowed)),
+    };
+    let below = match &found {
+        Found::Own(_) => path,
+        Found::Plugins(mounted) => path.get(1 + mounted.plugin.len()..).unwrap_or_default(),
+    };
+    let request = http.for_plugin(below)?;
+    let token = match host.cookie.credential(&http.headers) {
+        Credential::Bearer(token) | Credential::Cookie(token) => Some(token),
+        Credential::None => None,
+    };
+    let agent =
+        http.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let asked = Asked {
+        request: &request,
+        registration: host.config.registration,
+        id: path.rsplit('/').next().unwrap_or_default(),
+        agent,
+    };
+    let origin =
+        Origin { peer: http.peer.to_string(), request: http.id.to_string(), actor: "anonymous".into() };
+    let decide = |call: &Call<'_>| {
+        if let Some(token) = &token {
+            sessions::resolve(call, token.expose())?;
+        }
+        match &found {
+            Found::Own(row) => (row.run)(call, &asked),
+            Found::Plugins(mounted) => auth::plugin::ask(call, mounted, &request),
+        }
+    };
+    let reply = host.kernel.run(&origin, decide).await?;
+    render(&host, reply)
+}
+
+/// The operation of a path and method, or the methods that the path has.
+fn find<'h>(host: &'h Host, path: &str, method: &Method) -> Result<Found<'h>, Vec<String>> {
+    let wanted = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    let own = auth::ROUTES.iter().filter(|row| matches(row.path, path));
+    let plugins = host.kernel.routes(path);
+    if let Some(row) = own.clone().find(|row| row.method == wanted) {
+        return Ok(Found::Own(row));
+    }
+    if let Some(mounted) = plugins.iter().find(|mounted| mounted.route.method == wanted) {
+        return Ok(Found::Plugins(mounted));
+    }
+    Err(own
+        .map(|row| row.method.to_owned())
+        .chain(plugins.iter().map(|m| m.route.method.to_string()))
+        .collect())
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    match pattern.strip_suffix("{id}") {
+        None => pattern == path,
+        Some(start) => path.strip_prefix(start).is_some_and(|id| !id.is_empty() && !id.contains('/')),
+    }
+}
+
+fn not_allowed(allowed: &[String]) -> Response<Body> {
+    let mut response = crate::http::refused(&Problem::MethodNotAllowed.into());
+    if let Ok(allow) = HeaderValue::try_from(allowed.join(", ")) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    response
+}
+
+fn render(host: &Host, reply: Reply) -> Result<Response<Body>, Failure> {
+    if let Some(refusal) = reply.refusal {
+        return Err(refusal.into());
+    }
+    let status = StatusCode::from_u16(reply.status)
+        .map_err(|_| Refusal::new(Problem::PluginFault).because("a status that is none"))?;
+    let mut response = match reply.body {
+        Some(body) => {
+            let body = serde_json::to_vec(&body).map_err(|error| {
+                Refusal::new(Problem::PluginFault).because(format_args!("answer: {error}"))
+            })?;
+            json(status, body)
+        }
+        None => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = status;
+            response
+        }
+    };
+    let headers = response.headers_mut();
+    match reply.cookie {
+        Cookie::Keep => {}
+        Cookie::Set(token, secs) => {
+            let cookie = host.cookie.set(token.expose(), Duration::from_secs(secs))?;
+            headers.append(header::SET_COOKIE, cookie);
+        }
+        Cookie::Clear => {
+            headers.append(header::SET_COOKIE, host.cookie.remove()?);
+        }
+    }
+    for (name, value) in reply.headers {
+        // An address may hold what a header cannot; it is left out rather than the answer refused.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    Ok(response)
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn a_pattern_stands_for_one_part() {
+        assert!(matches("/sessions", "/sessions"));
+        assert!(matches("/sessions/{id}", "/sessions/abc"));
+        for (pattern, path) in [
+            ("/sessions/{id}", "/sessions/"),
+            ("/sessions/{id}", "/sessions"),
+            ("/sessions/{id}", "/sessions/a/b"),
+            ("/me", "/me/"),
+        ] {
+            assert!(!matches(pattern, path), "{pattern} {path}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The auth host: a kernel, and what the configuration says about serving it.
+use crate::{
+    api,
+    config::Config,
+    http::{App, Cookie, Site},
+    kernel::{Kernel, StartError, Strictness},
+};
+use std::sync::Arc;
+
+/// A host that has started: every plugin is linked, and the store answers.
+pub struct Host {
+    pub(crate) kernel: Kernel,
+    pub(crate) config: Config,
+    pub(crate) cookie: Cookie,
+}
+
+impl Host {
+    /// Starts, or refuses with every reason there is.
+    pub async fn start(config: Config, strict: Strictness) -> Result<Arc<Self>, StartError> {
+        let kernel = Kernel::start(&config, strict).await?;
+        let domain = config.session.cookie_domain.as_deref();
+        let cookie = Cookie::new("countersign", config.public_url.is_https(), domain);
+        Ok(Arc::new(Self { kernel, config, cookie }))
+    }
+
+    /// What answers its requests; `development` marks every answer.
+    pub fn app(self: &Arc<Self>, development: bool) -> Result<App, StartError> {
+        let proxies = self.config.trusted_proxies.clone();
+        let trusts = move |address| proxies.iter().any(|proxy| proxy.contains(address));
+        let site = Site::new(self.config.public_url.origin(), &self.config.allowed_hosts, trusts)
+            .map_err(|why| StartError(vec![why]))?;
+        Ok(App::new(site.development(development), api::router(self.clone())))
+    }
+
+    /// The configuration it was started with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+}

@@ -1,0 +1,96 @@
+//! How many wrong passwords a name may see: five per 15 minutes, known and unknown names alike.
+//!
+//! Strangers can write this, so it is a record of its own that no second factor ever reads. Names that belong
+//! to nobody share a fixed number of buckets, so that inventing names makes nothing grow.
+use crate::{
+    accounts::{Account, Email},
+    kernel::Call,
+    records::{decode, encode},
+};
+use countersign_plugin_api::{Problem, Refusal, Time};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+const TRIES: u32 = 5;
+const WINDOW: Duration = Duration::from_secs(15 * 60);
+const BUCKETS: u32 = 4096;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Tries {
+    wrong: u32,
+    since: u64,
+}
+
+/// The budget of one name, read.
+pub(super) struct Budget {
+    key: Vec<u8>,
+    tries: Tries,
+}
+
+impl Budget {
+    pub(super) fn read(call: &Call<'_>, email: &Email, account: Option<&Account>) -> Result<Self, Refusal> {
+        let key = match account {
+            Some(account) => call.host_key(&account.id, b"tries"),
+            None => {
+                let place = call.place(&format!("tries:{}", email.folded())).0;
+                let bucket = u32::from_be_bytes([place[0], place[1], place[2], place[3]]) % BUCKETS;
+                call.host_key(&format!(":tries:{bucket}"), b"tries")
+            }
+        };
+        let tries = call.read(key.clone())?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default();
+        Ok(Self { key, tries })
+    }
+
+    /// Refuses while the name is locked; then nothing is evaluated and nothing extended.
+    pub(super) fn check(&self, now: Time) -> Result<(), Refusal> {
+        match self.tries.locked_until(now) {
+            Some(until) => Err(Refusal::new(Problem::Locked).retry_after(until.since(now))),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a wrong password.
+    pub(super) fn count(self, call: &Call<'_>) -> Result<(), Refusal> {
+        let tries = self.tries.with_one_more(call.now());
+        call.put(self.key, &encode(&tries)?, Time::from_secs(tries.since) + WINDOW, false)
+    }
+
+    /// A right password resets its own class.
+    pub(super) fn reset(self, call: &Call<'_>) -> Result<(), Refusal> {
+        if self.tries.wrong == 0 { Ok(()) } else { call.delete(self.key) }
+    }
+}
+
+impl Tries {
+    fn locked_until(self, now: Time) -> Option<Time> {
+        let until = Time::from_secs(self.since) + WINDOW;
+        (self.wrong >= TRIES && now < until).then_some(until)
+    }
+    fn with_one_more(self, now: Time) -> Self {
+        let over = now >= Time::from_secs(self.since) + WINDOW;
+        if over {
+            Self { wrong: 1, since: now.secs() }
+        } else {
+            Self { wrong: self.wrong + 1, since: self.since }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_wrong_tries_lock_until_the_window_is_over() {
+        let at = |secs: u64| Time::from_secs(10_000 + secs);
+        let mut tries = Tries::default();
+        for n in 0..5 {
+            assert_eq!(tries.locked_until(at(n)), None, "try {n} is evaluated");
+            tries = tries.with_one_more(at(n));
+        }
+        assert_eq!(tries.locked_until(at(5)), Some(at(900)));
+        assert_eq!(tries.locked_until(at(899)), Some(at(900)));
+        assert_eq!(tries.locked_until(at(900)), None);
+        assert_eq!(tries.with_one_more(at(900)), Tries { wrong: 1, since: 10_900 });
+    }
+}

@@ -1,0 +1,145 @@
+//! Signing up and signing in.
+use super::{Asked, Reply, budget::Budget, end_older};
+use crate::{
+    accounts::{self, Account, Email, MAX_PASSWORD, Password},
+    config::Registration,
+    kernel::{Call, HOST},
+    sessions,
+};
+use countersign_plugin_api::{Event, Login, Problem, Refusal, Secret, SessionKind, SessionMode, Verdict};
+use serde::Deserialize;
+use serde_json::{Map, json};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Register {
+    email: String,
+    password: Secret<String>,
+    #[serde(default)]
+    session: Mode,
+}
+
+/// `POST /register`
+pub(super) fn register(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal> {
+    if asked.registration != Registration::Open {
+        return Err(Refusal::new(Problem::Forbidden).saying("Registration is closed"));
+    }
+    let body: Register = asked.request.json()?;
+    let email = Email::parse(&body.email)?;
+    let account = sign_up(call, &email, "user", &body.password)?;
+    end_older(call)?;
+    call.audit(HOST, &Event::success("account.registered", &account.id));
+    // Registering counts as a fresh password proof; the new account still passes the gate like any other.
+    let reply = enter(call, &account, body.session.mode(), asked.agent)?;
+    Ok(Reply { status: 201, ..reply })
+}
+
+/// Makes an account once the password has met the policy.
+pub(crate) fn sign_up(
+    call: &Call<'_>,
+    email: &Email,
+    role: &str,
+    password: &Secret<String>,
+) -> Result<Account, Refusal> {
+    accounts::check_password(call, password.expose(), &[email.folded(), email.local()])?;
+    let password = Password::new(call, password.expose())?;
+    accounts::create(call, email, role, password)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignIn {
+    email: String,
+    password: Secret<String>,
+    #[serde(default)]
+    session: Mode,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    #[default]
+    Cookie,
+    Bearer,
+}
+
+impl Mode {
+    fn mode(self) -> SessionMode {
+        match self {
+            Self::Cookie => SessionMode::Cookie,
+            Self::Bearer => SessionMode::Bearer,
+        }
+    }
+}
+
+/// `POST /login`
+pub(super) fn login(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal> {
+    let body: SignIn = asked.request.json()?;
+    let email = Email::parse(&body.email)?;
+    let account = accounts::by_email(call, &email)?;
+    let budget = Budget::read(call, &email, account.as_ref())?;
+    budget.check(call.now())?;
+    let password = body.password.expose();
+    let right = match &account {
+        _ if password.len() > MAX_PASSWORD => false,
+        Some(account) => account.password.matches(call, password)?,
+        None => Password::matches_nothing(call, password)?,
+    };
+    let Some(mut account) = account.filter(|_| right) else {
+        // Counted before the answer leaves, whoever the name belongs to.
+        if let Some(account) = accounts::by_email(call, &email)? {
+            call.audit(HOST, &Event::failure("login.failed", &account.id));
+        }
+        budget.count(call)?;
+        return Ok(Reply::refused(Problem::InvalidCredentials));
+    };
+    budget.reset(call)?;
+    if account.password.is_outdated(call) {
+        account.password = Password::new(call, password)?;
+        accounts::save(call, &account)?;
+    }
+    end_older(call)?;
+    enter(call, &account, body.session.mode(), asked.agent)
+}
+
+/// After the first factor: asks the gate, and makes the session that it allows. Every way in passes here.
+fn enter(call: &Call<'_>, account: &Account, mode: SessionMode, agent: &str) -> Result<Reply, Refusal> {
+    let login = Login {
+        subject: account.subject(),
+        session: sessions::reserve(call, &account.id),
+        mode,
+        amr: vec!["pwd".into()],
+    };
+    let new =
+        |kind, until| sessions::New { id: &login.session, kind, mode, amr: login.amr.clone(), until, agent };
+    let event = |name| Event::success(name, &account.id);
+    match call.kernel.after_primary(call, &login)? {
+        Verdict::Proceed => {
+            let granted = sessions::create(call, account, new(SessionKind::Standard, None))?;
+            call.audit(HOST, &event("login.succeeded"));
+            call.set_caller(granted.caller.clone());
+            let enrol = super::enrollment_required(call)?;
+            let mut body = Map::new();
+            body.insert("status".into(), "authenticated".into());
+            Ok(Reply::json(200, body).granted(call, granted, enrol))
+        }
+        Verdict::Challenge { token, expires_at, methods } => {
+            let granted = sessions::create(call, account, new(SessionKind::Pending, Some(expires_at)))?;
+            call.audit(HOST, &event("login.challenged"));
+            let body = json!({
+                "status": "mfa_required",
+                "challenge": token,
+                "expires_at": expires_at.to_string(),
+                "methods": methods,
+            });
+            let body = if let serde_json::Value::Object(body) = body { body } else { Map::new() };
+            let mut reply = Reply::json(202, body);
+            // In bearer mode the challenge is the only handle: no token of the pending session leaves.
+            if let (SessionMode::Cookie, Some(secret)) = (mode, granted.token) {
+                reply.cookie = super::Cookie::Set(secret, expires_at.since(call.now()).as_secs());
+            }
+            Ok(reply)
+        }
+        Verdict::Refuse { retry_after } => Err(Refusal::new(Problem::Locked).retry_after(retry_after)),
+    }
+}

@@ -1,0 +1,140 @@
+//! What the host itself answers under `/api/auth`: accounts, logins, sessions.
+//!
+//! Each operation is a function of one call: it reads and decides, and the kernel carries it out.
+mod budget;
+mod login;
+mod password;
+pub(crate) mod plugin;
+mod session;
+mod views;
+
+pub(crate) use views::{caller_json, user_json};
+
+use crate::{
+    config::Registration,
+    kernel::{Call, Granted},
+    sessions,
+};
+use countersign_plugin_api::{Problem, Refusal, Request, Secret, SessionKind, SessionMode};
+use serde_json::{Map, Value};
+
+/// What an operation answers, once it is durable.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    /// A JSON object; `None` is 204.
+    pub(crate) body: Option<Map<String, Value>>,
+    /// What happens to the session's cookie.
+    pub(crate) cookie: Cookie,
+    /// Further headers.
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// A refusal that was counted, and is the answer.
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// What happens to the session's cookie.
+pub(crate) enum Cookie {
+    Keep,
+    /// A new token, and for how many seconds; only in cookie mode.
+    Set(Secret<String>, u64),
+    Clear,
+}
+
+impl Reply {
+    pub(crate) fn empty() -> Self {
+        Self { status: 204, body: None, cookie: Cookie::Keep, headers: Vec::new(), refusal: None }
+    }
+    pub(crate) fn json(status: u16, body: Map<String, Value>) -> Self {
+        Self { status, body: Some(body), ..Self::empty() }
+    }
+    /// A refusal whose decision is kept.
+    pub(crate) fn refused(refusal: impl Into<Refusal>) -> Self {
+        Self { refusal: Some(refusal.into()), ..Self::empty() }
+    }
+    /// Adds what a sign-in answers: the user, the session and, in bearer mode, the token.
+    pub(crate) fn granted(mut self, call: &Call<'_>, granted: Granted, enrollment_required: bool) -> Self {
+        let session = &granted.caller.session;
+        let body = self.body.get_or_insert_default();
+        body.insert("user".into(), user_json(&granted.caller.subject).into());
+        body.insert("session".into(), views::session_json(session, enrollment_required).into());
+        let Some(token) = granted.token else { return self };
+        match session.mode {
+            SessionMode::Bearer => {
+                body.insert("token".into(), token.expose().as_str().into());
+            }
+            SessionMode::Cookie => {
+                let lasts = session.expires_at.since(call.now()).as_secs();
+                self.cookie = Cookie::Set(token, lasts);
+            }
+        }
+        self
+    }
+}
+
+/// What an operation is asked with.
+pub(crate) struct Asked<'a> {
+    pub(crate) request: &'a Request<'a>,
+    pub(crate) registration: Registration,
+    /// The last part of a path such as `/sessions/{id}`.
+    pub(crate) id: &'a str,
+    /// The browser, as it names itself.
+    pub(crate) agent: &'a str,
+}
+
+type Operation = fn(&Call<'_>, &Asked<'_>) -> Result<Reply, Refusal>;
+
+/// One row of the host's table.
+pub(crate) struct Row {
+    pub(crate) method: &'static str,
+    /// Below `/api/auth`; a last part `{id}` stands for any one part.
+    pub(crate) path: &'static str,
+    pub(crate) run: Operation,
+}
+
+/// The host's own routes.
+pub(crate) const ROUTES: &[Row] = &[
+    Row { method: "POST", path: "/register", run: login::register },
+    Row { method: "POST", path: "/login", run: login::login },
+    Row { method: "POST", path: "/logout", run: session::logout },
+    Row { method: "GET", path: "/session", run: session::show },
+    Row { method: "GET", path: "/me", run: session::me },
+    Row { method: "GET", path: "/verify", run: session::verify },
+    Row { method: "GET", path: "/sessions", run: session::list },
+    Row { method: "DELETE", path: "/sessions", run: session::end_others },
+    Row { method: "DELETE", path: "/sessions/{id}", run: session::end_one },
+    Row { method: "POST", path: "/reauthenticate", run: password::reauthenticate },
+    Row { method: "POST", path: "/password/change", run: password::change },
+];
+
+/// How much of a session an operation wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// A standard session, also one that must enrol first.
+    Standard,
+    /// A standard session that policy is content with.
+    Content,
+}
+
+/// Refuses a caller that does not have what is needed.
+pub(crate) fn require(call: &Call<'_>, need: Need) -> Result<(), Refusal> {
+    let caller = call.caller().ok_or(Problem::SessionRequired)?;
+    if caller.session.kind == SessionKind::Pending {
+        return Err(Problem::MfaRequired.into());
+    }
+    if need == Need::Content && enrollment_required(call)? {
+        return Err(Problem::EnrollmentRequired.into());
+    }
+    Ok(())
+}
+
+/// Whether policy wants the caller to enrol first.
+pub(crate) fn enrollment_required(call: &Call<'_>) -> Result<bool, Refusal> {
+    Ok(call.kernel.standing(call)?.is_some_and(|standing| standing.enrollment_required))
+}
+
+/// A sign-in beside a session ends the older one.
+fn end_older(call: &Call<'_>) -> Result<(), Refusal> {
+    match call.caller() {
+        Some(caller) => sessions::end(call, &caller.subject.id, &caller.session.id),
+        None => Ok(()),
+    }
+}

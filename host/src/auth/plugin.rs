@@ -1,0 +1,41 @@
+//! A plugin's route: who may call it, what it decides, how that is answered.
+use super::{Cookie, Need, Reply, require};
+use crate::kernel::{Answer, Call, Mounted, View, absorb};
+use countersign_plugin_api::{Access, Problem, Refusal, Request};
+use serde_json::{Map, Value};
+
+/// Asks a plugin's handler, and takes its decision over.
+pub(crate) fn ask(call: &Call<'_>, mounted: &Mounted, request: &Request<'_>) -> Result<Reply, Refusal> {
+    match mounted.route.access {
+        Access::Anyone => {}
+        Access::Enrolling => require(call, Need::Standard)?,
+        Access::Session => require(call, Need::Content)?,
+    }
+    let fault =
+        |why: &str| Refusal::new(Problem::PluginFault).because(format_args!("{}: {why}", mounted.plugin));
+    let decision = mounted.handler.handle(request, &View { call, plugin: &mounted.plugin })?;
+    let answered = absorb(call, &mounted.plugin, &decision)?;
+    let mut reply = match answered.answer {
+        Answer::Json { status, body } => match serde_json::from_slice(&body) {
+            Ok(Value::Object(body)) if (200..=202).contains(&status) => Reply::json(status, body),
+            _ => return Err(fault("its answer is not a JSON object under 200, 201 or 202")),
+        },
+        Answer::Empty => Reply::empty(),
+        Answer::Refusal(refusal) => Reply::refused(refusal),
+        Answer::Verdict(_) => return Err(fault("a route answered a gate's verdict")),
+    };
+    if let Some(granted) = answered.granted {
+        if reply.refusal.is_some() {
+            return Err(fault("it grants a session and refuses at once"));
+        }
+        if reply.status == 204 {
+            reply = Reply::json(200, Map::new());
+        }
+        // Whoever has just proven a second factor has one.
+        reply = reply.granted(call, granted, false);
+    }
+    if answered.ended {
+        reply.cookie = Cookie::Clear;
+    }
+    Ok(reply)
+}

@@ -1,0 +1,328 @@
+//! One attempt at one call: what it has read, what it wants written, and who is calling.
+//!
+//! The kernel keeps the read set. A record that was read and is written expects the version that was read; one
+//! that was read and not written is required unchanged, as long as anything is written at all. Nobody copies
+//! versions by hand, so nobody forgets one.
+use super::{
+    Kernel,
+    audit::{self, Origin},
+    hashing::{Cost, Job},
+    keys,
+    place::{HOST, Place},
+    seal::Seal,
+};
+use countersign_plugin_api::{
+    Batch, Caller, Event, Expect, Found, Keys, MAX_OPS, Page, Problem, Refusal, Secret, StoreError, Time,
+};
+use parking_lot::Mutex;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use sha2::{Digest, Sha256};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+use zeroize::{Zeroize, Zeroizing};
+
+/// What lasts over the attempts of one call: the seed of its random bytes, and the hashes it asked for.
+pub(super) struct Memo {
+    seed: Zeroizing<[u8; 32]>,
+    hashes: Mutex<HashMap<[u8; 32], [u8; 32]>>,
+}
+
+impl Memo {
+    pub(super) fn new() -> Self {
+        let mut seed = Zeroizing::new([0; 32]);
+        keys::fill(&mut *seed);
+        Self { seed, hashes: Mutex::default() }
+    }
+    pub(super) fn remember(&self, job: &Job, hashes: Vec<[u8; 32]>) {
+        let mut known = self.hashes.lock();
+        for (secret, hash) in job.secrets.iter().zip(hashes) {
+            known.insert(fingerprint(secret.expose(), &job.salt, job.cost), hash);
+        }
+    }
+}
+
+/// Which hash this is; not stored, and gone with the call.
+fn fingerprint(secret: &[u8], salt: &[u8], cost: Cost) -> [u8; 32] {
+    let numbers =
+        [cost.memory, cost.iterations, cost.parallelism, u32::try_from(salt.len()).unwrap_or(u32::MAX)];
+    let mut digest = Sha256::new();
+    numbers.iter().for_each(|n| digest.update(n.to_be_bytes()));
+    digest.update(salt);
+    digest.update(secret);
+    digest.finalize().into()
+}
+
+/// A record as it was read.
+pub(crate) type Value = Zeroizing<Vec<u8>>;
+
+struct Seen {
+    version: u64,
+    value: Value,
+}
+
+enum Write {
+    Put { value: Value, expires_at: Time, blind: bool },
+    Delete,
+}
+
+#[derive(Default)]
+struct State {
+    /// `None`: read, and absent.
+    reads: HashMap<Vec<u8>, Option<Seen>>,
+    writes: BTreeMap<Vec<u8>, Write>,
+    events: Vec<(Vec<u8>, Vec<u8>)>,
+    random: Option<StdRng>,
+    /// Hashes that were asked for and are not known yet: this attempt decides nothing.
+    pending: Option<Job>,
+    /// A session row whose activity is worth recording when nothing else is written.
+    touch: Option<(Vec<u8>, Vec<u8>, Time)>,
+}
+
+/// One attempt.
+pub(crate) struct Call<'k> {
+    pub(crate) kernel: &'k Kernel,
+    pub(crate) origin: &'k Origin,
+    memo: &'k Memo,
+    now: Time,
+    wall: Time,
+    state: RefCell<State>,
+    caller: OnceCell<Caller>,
+}
+
+impl<'k> Call<'k> {
+    pub(super) fn new(kernel: &'k Kernel, origin: &'k Origin, memo: &'k Memo) -> Self {
+        let (now, wall) = (kernel.clock.now(), kernel.clock.wall());
+        Self { kernel, origin, memo, now, wall, state: RefCell::default(), caller: OnceCell::new() }
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.now
+    }
+    pub(crate) fn wall(&self) -> Time {
+        self.wall
+    }
+    pub(crate) fn caller(&self) -> Option<&Caller> {
+        self.caller.get()
+    }
+    /// Says who is calling; once for each attempt.
+    pub(crate) fn set_caller(&self, caller: Caller) {
+        let _ = self.caller.set(caller);
+    }
+    /// The place of a subject.
+    pub(crate) fn place(&self, subject: &str) -> Place {
+        self.kernel.places.of(subject)
+    }
+
+    /// Reads records by their store keys, those that are not known yet at one instant. What this attempt wants
+    /// written reads back as written.
+    pub(crate) fn get(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Value>>, Refusal> {
+        self.fetch(keys)?;
+        let state = self.state.borrow();
+        Ok(keys
+            .iter()
+            .map(|key| match (state.writes.get(key), state.reads.get(key)) {
+                (Some(Write::Put { value, .. }), _) | (None, Some(Some(Seen { value, .. }))) => {
+                    Some(value.clone())
+                }
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Reads one record.
+    pub(crate) fn read(&self, key: Vec<u8>) -> Result<Option<Value>, Refusal> {
+        Ok(self.get(std::slice::from_ref(&key))?.pop().flatten())
+    }
+
+    fn fetch(&self, keys: &[Vec<u8>]) -> Result<(), Refusal> {
+        let mut state = self.state.borrow_mut();
+        let missing: Vec<&Vec<u8>> = keys.iter().filter(|key| !state.reads.contains_key(*key)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut asked = Keys::new();
+        missing.iter().for_each(|key| asked.push(key));
+        let mut found = Found::new();
+        self.kernel.store.get(&asked, &mut found)?;
+        for (at, key) in missing.into_iter().enumerate() {
+            let Some(record) = found.at(at) else {
+                state.reads.insert(key.clone(), None);
+                continue;
+            };
+            let (version, expired) = (record.version, record.expires_at <= self.now);
+            if expired {
+                state.reads.insert(key.clone(), None);
+                continue;
+            }
+            if !found.rewrite(at, |sealed| self.kernel.seal.open(key, sealed)) {
+                tracing::error!(target: "countersign::store", "a record does not open under its key: it was swapped, damaged, or sealed with a key that is gone");
+                return Err(StoreError::Corrupt.into());
+            }
+            let value = found.at(at).map(|record| record.value.to_vec()).unwrap_or_default();
+            state.reads.insert(key.clone(), Some(Seen { version, value: Zeroizing::new(value) }));
+        }
+        Ok(())
+    }
+
+    /// Records of one view and place whose names start with `prefix`: names and values, ascending, after
+    /// `after`. What is found does not join the read set.
+    pub(crate) fn scan(
+        &self,
+        view: &str,
+        place: Place,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Value)>, Refusal> {
+        let start = place.key(view, prefix);
+        let after = after.map(|name| place.key(view, name));
+        let mut page = Page::new();
+        self.kernel.store.scan(&start, after.as_deref(), limit, &mut page)?;
+        let mut records = Vec::with_capacity(page.len());
+        for at in 0..page.len() {
+            let Some((key, record)) = page.at(at) else { continue };
+            if record.expires_at <= self.now {
+                continue;
+            }
+            let key = key.to_vec();
+            if !page.rewrite(at, |sealed| self.kernel.seal.open(&key, sealed)) {
+                return Err(StoreError::Corrupt.into());
+            }
+            let value = page.at(at).map(|(_, record)| record.value.to_vec()).unwrap_or_default();
+            records.push((key[Place::prefix_len(view)..].to_vec(), Zeroizing::new(value)));
+        }
+        Ok(records)
+    }
+
+    /// Writes a record that was read in this call, or, `blind`, whatever is there.
+    pub(crate) fn put(
+        &self,
+        key: Vec<u8>,
+        value: &[u8],
+        expires_at: Time,
+        blind: bool,
+    ) -> Result<(), Refusal> {
+        self.was_read(&key, blind)?;
+        let value = Zeroizing::new(value.to_vec());
+        self.state.borrow_mut().writes.insert(key, Write::Put { value, expires_at, blind });
+        Ok(())
+    }
+
+    /// Deletes a record that was read in this call.
+    pub(crate) fn delete(&self, key: Vec<u8>) -> Result<(), Refusal> {
+        self.was_read(&key, false)?;
+        self.state.borrow_mut().writes.insert(key, Write::Delete);
+        Ok(())
+    }
+
+    fn was_read(&self, key: &[u8], blind: bool) -> Result<(), Refusal> {
+        if blind || self.state.borrow().reads.contains_key(key) {
+            return Ok(());
+        }
+        Err(Refusal::new(Problem::PluginFault)
+            .because("a record is written that was not read; read it first, or say put_blind"))
+    }
+
+    /// Records an event in the same write.
+    pub(crate) fn audit(&self, view: &str, event: &Event<'_>) {
+        let row = audit::row(self, view, event);
+        self.state.borrow_mut().events.push(row);
+    }
+
+    /// Random bytes, the same at each attempt of one call.
+    pub(crate) fn random(&self, out: &mut [u8]) {
+        let mut state = self.state.borrow_mut();
+        state.random.get_or_insert_with(|| StdRng::from_seed(*self.memo.seed)).fill_bytes(out);
+    }
+
+    /// Peppered Argon2id hashes. The first time it refuses, and the call is tried again when they are ready.
+    pub(crate) fn hash(&self, secrets: &[&[u8]], salt: &[u8], cost: Cost) -> Result<Vec<[u8; 32]>, Refusal> {
+        let known = self.memo.hashes.lock();
+        let hashes: Option<Vec<[u8; 32]>> = secrets
+            .iter()
+            .map(|secret| known.get(&fingerprint(secret, salt, cost)).map(|hash| self.kernel.pepper(hash)))
+            .collect();
+        if let Some(hashes) = hashes {
+            return Ok(hashes);
+        }
+        let secrets = secrets.iter().map(|secret| Secret::new(secret.to_vec())).collect();
+        self.state.borrow_mut().pending = Some(Job { secrets, salt: salt.to_vec(), cost });
+        Err(Refusal::new(Problem::Busy).because("a hash is being computed"))
+    }
+
+    /// Remembers that a session was active; recorded when the call writes nothing else.
+    pub(crate) fn touch(&self, key: Vec<u8>, value: Vec<u8>, expires_at: Time) {
+        self.state.borrow_mut().touch = Some((key, value, expires_at));
+    }
+
+    pub(super) fn take_pending(&self) -> Option<Job> {
+        self.state.borrow_mut().pending.take()
+    }
+
+    /// The conditional batch that this attempt amounts to; empty when it writes nothing.
+    pub(super) fn into_batch(self) -> Result<Batch, Refusal> {
+        let state = self.state.into_inner();
+        let mut batch = Batch::new(self.now);
+        if state.writes.is_empty() && state.events.is_empty() {
+            return Ok(batch);
+        }
+        let seal = &self.kernel.seal;
+        let put = |batch: &mut Batch, key: &[u8], expect, value: &[u8], expires_at| {
+            batch.put_with(key, expect, expires_at, Seal::len(value.len()), |out| seal.seal(key, value, out));
+        };
+        let seen = |key: &Vec<u8>| match state.reads.get(key) {
+            Some(Some(seen)) => Expect::Version(seen.version),
+            _ => Expect::Absent,
+        };
+        for (key, write) in &state.writes {
+            match write {
+                Write::Put { value, expires_at, blind } => {
+                    let expect = if *blind { Expect::Any } else { seen(key) };
+                    put(&mut batch, key, expect, value, *expires_at);
+                }
+                Write::Delete => batch.delete(key, seen(key)),
+            }
+        }
+        for key in state.reads.keys().filter(|key| !state.writes.contains_key(*key)) {
+            batch.require(key, seen(key));
+        }
+        let keep = self.now + self.kernel.settings.audit_retention;
+        for (key, value) in &state.events {
+            put(&mut batch, key, Expect::Absent, value, keep);
+        }
+        if self.kernel.clock.mark_is_due(self.now) && batch.len() < MAX_OPS {
+            let key = self.kernel.clock_key();
+            put(&mut batch, &key, Expect::Any, &self.now.secs().to_be_bytes(), Time::NEVER);
+        }
+        if batch.is_within_bounds() {
+            Ok(batch)
+        } else {
+            Err(Refusal::new(Problem::PluginFault).because("a decision is larger than a batch may be"))
+        }
+    }
+
+    /// The activity of the session that only read, as a batch of its own.
+    pub(super) fn touched(&self) -> Option<Batch> {
+        let mut state = self.state.borrow_mut();
+        let (key, mut value, expires_at) = state.touch.take()?;
+        let version = state.reads.get(&key)?.as_ref()?.version;
+        let mut batch = Batch::new(self.now);
+        let len = Seal::len(value.len());
+        batch.put_with(&key, Expect::Version(version), expires_at, len, |out| {
+            self.kernel.seal.seal(&key, &value, out)
+        });
+        value.zeroize();
+        Some(batch)
+    }
+
+    /// The key of one of the host's own records.
+    pub(crate) fn host_key(&self, subject: &str, name: &[u8]) -> Vec<u8> {
+        self.place(subject).key(HOST, name)
+    }
+}
+
+/// How long a batch may take to become durable before the answer is 503.
+pub(super) const DEADLINE: Duration = Duration::from_secs(2);

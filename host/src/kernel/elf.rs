@@ -1,0 +1,104 @@
+//! What a library's bytes say before anything of it runs: whether they are whole, what they need, and the
+//! manifest.
+use countersign_plugin_api::manifest::{Manifest, SECTION};
+use object::{
+    LittleEndian as Le,
+    elf::{
+        DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_STRTAB, DynamicTag, EM_AARCH64, EM_X86_64, ET_DYN, FileHeader64,
+        SHT_NOBITS,
+    },
+    read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader},
+};
+
+/// What a plugin may be linked against: a library that brings others along could bring code that no pin names.
+const SYSTEM: &[&str] =
+    &["libc.so.6", "libm.so.6", "libgcc_s.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1"];
+
+/// Checks the bytes of a library and reads its manifest. The error completes "it …" or stands alone.
+pub(super) fn inspect(bytes: &[u8]) -> Result<Manifest, String> {
+    let unreadable = |error: object::Error| format!("it is not a whole ELF file: {error}");
+    let header = FileHeader64::<Le>::parse(bytes)
+        .map_err(|_| "it is not a 64-bit little-endian ELF file".to_owned())?;
+    if header.e_type.get(Le) != ET_DYN {
+        return Err("it is not a shared library".into());
+    }
+    let machine = if cfg!(target_arch = "aarch64") { EM_AARCH64 } else { EM_X86_64 };
+    if header.e_machine.get(Le) != machine {
+        return Err("it was built for another processor".into());
+    }
+    whole(header, bytes)?;
+
+    let sections = header.sections(Le, bytes).map_err(unreadable)?;
+    let (_, section) = sections.section_by_name(Le, SECTION.as_bytes()).ok_or(
+        "it is no Countersign plugin: it has no manifest (export_plugin! writes one into the section .countersign)",
+    )?;
+    if section.sh_type(Le) == SHT_NOBITS {
+        return Err("its manifest is empty".into());
+    }
+    let manifest =
+        Manifest::parse(section.data(Le, bytes).map_err(unreadable)?).map_err(|e| e.to_string())?;
+    dependencies(header, bytes)?;
+    Ok(manifest)
+}
+
+/// A library that was cut short kills the process by SIGBUS when it is opened.
+fn whole(header: &FileHeader64<Le>, bytes: &[u8]) -> Result<(), String> {
+    let len = bytes.len() as u64;
+    let inside = |start: u64, size: u64| start.checked_add(size).is_some_and(|end| end <= len);
+    let truncated = |what: &str| format!("it is truncated: {what} lies beyond its end");
+    let segments = header.program_headers(Le, bytes).map_err(|_| truncated("the segment table"))?;
+    for segment in segments {
+        if !inside(segment.p_offset(Le), segment.p_filesz(Le)) {
+            return Err(truncated("a segment"));
+        }
+    }
+    let sections = header.section_headers(Le, bytes).map_err(|_| truncated("the section table"))?;
+    for section in sections {
+        if section.sh_type(Le) != SHT_NOBITS && !inside(section.sh_offset(Le), section.sh_size(Le)) {
+            return Err(truncated("a section"));
+        }
+    }
+    Ok(())
+}
+
+fn dependencies(header: &FileHeader64<Le>, bytes: &[u8]) -> Result<(), String> {
+    let unreadable = |error: object::Error| format!("it is not a whole ELF file: {error}");
+    let segments = header.program_headers(Le, bytes).map_err(unreadable)?;
+    for segment in segments {
+        let Some(entries) = segment.dynamic(Le, bytes).map_err(unreadable)? else { continue };
+        let value = |tag: DynamicTag| entries.iter().find(|e| e.tag(Le) == tag).map(|e| e.d_val(Le));
+        if value(DT_RUNPATH).or(value(DT_RPATH)).is_some() {
+            return Err("it says where to look for libraries (RUNPATH), which no plugin may".into());
+        }
+        let strings = value(DT_STRTAB).and_then(|address| at_address(segments, bytes, address));
+        for entry in entries.iter().filter(|e| e.tag(Le) == DT_NEEDED) {
+            let name = strings.and_then(|table| text(table, entry.d_val(Le))).unwrap_or("(unreadable)");
+            if !SYSTEM.contains(&name) && !name.starts_with("ld-linux") {
+                return Err(format!(
+                    "it needs the library {name}, and a plugin may need the C library's only"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn at_address<'a, P: ProgramHeader<Endian = Le>>(
+    segments: &[P],
+    bytes: &'a [u8],
+    address: u64,
+) -> Option<&'a [u8]> {
+    let segment = segments.iter().find(|s| {
+        let start: u64 = s.p_vaddr(Le).into();
+        let size: u64 = s.p_filesz(Le).into();
+        s.p_type(Le) == object::elf::PT_LOAD && (start..start.saturating_add(size)).contains(&address)
+    })?;
+    let start: u64 = segment.p_offset(Le).into();
+    let base: u64 = segment.p_vaddr(Le).into();
+    bytes.get(usize::try_from(start.checked_add(address - base)?).ok()?..)
+}
+
+fn text(table: &[u8], offset: u64) -> Option<&str> {
+    let rest = table.get(usize::try_from(offset).ok()?..)?;
+    std::str::from_utf8(rest.split(|b| *b == 0).next()?).ok()
+}

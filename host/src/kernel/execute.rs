@@ -1,0 +1,171 @@
+//! The execution of calls: attempt, one conditional batch, and again when the world has moved.
+use super::{
+    Kernel,
+    audit::Origin,
+    call::{Call, DEADLINE, Memo},
+};
+use countersign_plugin_api::{Batch, Completion, Latency, Problem, Refusal, StoreError, kernel::OnDone};
+use parking_lot::Mutex;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+/// How often a call is tried when records that it read have changed. With turns, contenders go one after the
+/// other, so that this many are hardly ever needed.
+const ATTEMPTS: usize = 16;
+/// How many different sets of hashes one call may ask for.
+const HASHES: usize = 3;
+
+impl Kernel {
+    /// Runs `decide` until what it decided is durable, or it refuses.
+    ///
+    /// `decide` must depend on what it reads through the call and on nothing that changes: it is called again
+    /// after a conflict and after a hash. A refusal writes nothing; a decision that must count although the
+    /// answer is a refusal returns `Ok` with that answer in it.
+    pub(crate) async fn run<T>(
+        &self,
+        origin: &Origin,
+        decide: impl Fn(&Call<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let memo = Memo::new();
+        let (mut attempts, mut hashes) = (0, 0);
+        let mut turn = None;
+        loop {
+            let attempt = self.inline(|| self.attempt(origin, &memo, &decide));
+            let (value, batch, lead) = match attempt {
+                Attempt::Refused(refusal) => return Err(refusal),
+                Attempt::Pending(job) => {
+                    hashes += 1;
+                    if hashes > HASHES {
+                        return Err(
+                            Refusal::new(Problem::PluginFault).because("a call asks for hash after hash")
+                        );
+                    }
+                    let busy = || Refusal::new(Problem::Busy).retry_after(Duration::from_secs(1));
+                    let made = self.pool.hash(job.clone()).await.map_err(|_| busy().because("hashing"))?;
+                    memo.remember(&job, made);
+                    continue;
+                }
+                Attempt::Decided { value, batch, lead } => (value, batch, lead),
+            };
+            let Some(batch) = batch else { return Ok(value) };
+            match self.apply(batch).await {
+                Ok(()) => return Ok(value),
+                Err(StoreError::Conflict) => {
+                    attempts += 1;
+                    if attempts >= ATTEMPTS {
+                        return Err(Refusal::new(Problem::Busy)
+                            .because("conflicts")
+                            .retry_after(Duration::from_secs(1)));
+                    }
+                    // From the first conflict on, contenders for one home take turns; other homes go on.
+                    if turn.is_none() {
+                        turn = Some(self.turns[lead % self.turns.len()].lock().await);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn attempt<T>(
+        &self,
+        origin: &Origin,
+        memo: &Memo,
+        decide: impl Fn(&Call<'_>) -> Result<T, Refusal>,
+    ) -> Attempt<T> {
+        let call = Call::new(self, origin, memo);
+        let outcome = decide(&call);
+        // Looked at first: an attempt that lacked a hash has decided nothing, whatever it made of the refusal.
+        if let Some(job) = call.take_pending() {
+            return Attempt::Pending(Arc::new(job));
+        }
+        let value = match outcome {
+            Ok(value) => value,
+            Err(refusal) => return Attempt::Refused(refusal),
+        };
+        let touched = call.touched();
+        match call.into_batch() {
+            Err(refusal) => Attempt::Refused(refusal),
+            Ok(batch) if batch.is_empty() => {
+                if let Some(batch) = touched {
+                    // Activity is worth recording, not waiting for; a conflict means that somebody else did.
+                    self.store.apply(batch, Completion::new(Arc::new(Ignored)));
+                }
+                Attempt::Decided { value, batch: None, lead: 0 }
+            }
+            Ok(batch) => {
+                let lead = batch.ops().next().map_or(0, |op| usize::from(op.key[7]));
+                Attempt::Decided { value, batch: Some(batch), lead }
+            }
+        }
+    }
+
+    /// Submits a batch and waits until it is durable. A store that sits on it runs into the deadline, and then
+    /// nobody knows whether it was written.
+    pub(crate) async fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+        let slot = Arc::new(Slot::default());
+        self.inline(|| self.store.apply(batch, Completion::new(slot.clone())));
+        match tokio::time::timeout(DEADLINE, Waiting(slot)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(StoreError::Unknown),
+        }
+    }
+
+    /// Reads run on the thread that asks, unless the store says that they wait on a network.
+    fn inline<T>(&self, f: impl FnOnce() -> T) -> T {
+        match self.latency {
+            Latency::Quick => f(),
+            Latency::Waits => tokio::task::block_in_place(f),
+        }
+    }
+}
+
+enum Attempt<T> {
+    Refused(Refusal),
+    Pending(Arc<super::hashing::Job>),
+    Decided { value: T, batch: Option<Batch>, lead: usize },
+}
+
+/// Where a completion lands and a task waits.
+#[derive(Default)]
+struct Slot(Mutex<(Option<Result<(), StoreError>>, Option<Waker>)>);
+
+impl OnDone for Slot {
+    fn done(&self, outcome: Result<(), StoreError>) {
+        let waker = {
+            let mut state = self.0.lock();
+            state.0 = Some(outcome);
+            state.1.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+struct Waiting(Arc<Slot>);
+
+impl Future for Waiting {
+    type Output = Result<(), StoreError>;
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.0.0.lock();
+        match state.0.take() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => {
+                state.1 = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+struct Ignored;
+
+impl OnDone for Ignored {
+    fn done(&self, _outcome: Result<(), StoreError>) {}
+}

@@ -1,0 +1,313 @@
+//! The kernel: loads plugins, keeps their table, and carries out what they decide.
+//!
+//! The life of a plugin: read without running → pin and ABI verified → opened → registered into a table of its
+//! own → linked → serving, when the table is frozen and reads take no lock. Libraries are never unloaded.
+mod act;
+mod audit;
+mod call;
+mod clock;
+mod elf;
+mod execute;
+mod hashing;
+mod keys;
+mod loader;
+mod place;
+mod placement;
+mod registry;
+mod seal;
+mod token;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use audit::{Origin, Record as AuditRecord};
+pub use keys::{Key, KeyError, Ring, Role, State};
+pub use loader::{Candidate, hex};
+pub use registry::{PluginInfo, StartError, Strictness};
+
+pub(crate) use act::{Answer, Granted, absorb};
+pub(crate) use call::Call;
+pub(crate) use hashing::Cost;
+pub(crate) use place::{HOST, Place};
+pub(crate) use registry::Mounted;
+pub(crate) use view::View;
+
+use crate::config::Config;
+use clock::Clock;
+use countersign_plugin_api::{
+    Delivery, Found, Keys, Latency, Problem, Refusal, Standing, Store, StoreError, Time, Usage, Verdict,
+};
+use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::RwLock;
+use place::Places;
+use seal::Seal;
+use sha2::Sha256;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// What of the configuration the kernel needs at run time.
+pub(crate) struct Settings {
+    /// Who tokens are for: `public_url`.
+    pub(crate) audience: String,
+    pub(crate) audit_retention: Duration,
+    /// How long a session lasts without activity.
+    pub(crate) idle_ttl: Duration,
+    /// How long a session lasts at the most.
+    pub(crate) absolute_ttl: Duration,
+    /// What a hash of a new password costs.
+    pub(crate) password_cost: Cost,
+}
+
+/// Loaded plugins over a store, ready to decide.
+pub struct Kernel {
+    pub(crate) settings: Settings,
+    store: Arc<dyn Store>,
+    latency: Latency,
+    delivery: Option<Arc<dyn Delivery>>,
+    registry: Table,
+    ring: RwLock<Arc<Ring>>,
+    seal: Seal,
+    places: Places,
+    pepper: Hmac<Sha256>,
+    pool: hashing::Pool,
+    clock: Clock,
+    /// One place in the queue for each of many homes, for contenders after a conflict.
+    turns: Vec<tokio::sync::Mutex<()>>,
+    start: [u8; 4],
+    rows: AtomicU32,
+}
+
+/// The part of the registry that serves.
+struct Table {
+    routes: std::collections::HashMap<String, Vec<Mounted>>,
+    gate: Option<registry::GateEntry>,
+    plugins: Vec<PluginInfo>,
+}
+
+/// The group of the kernel's own records.
+const KERNEL: &str = ":kernel";
+const CLOCK: &[u8] = b"clock";
+const GATED: &[u8] = b"gated";
+
+impl Kernel {
+    /// Everything that a start would refuse about keys and plugins, without registering any.
+    pub fn check(config: &Config, strict: Strictness) -> Result<(), StartError> {
+        let keys = Ring::load(&config.keys_file).err().map(|error| error.to_string());
+        let plugins = registry::check(config, strict).err().unwrap_or_default();
+        let problems: Vec<String> = keys.into_iter().chain(plugins.0).collect();
+        if problems.is_empty() { Ok(()) } else { Err(StartError(problems)) }
+    }
+
+    /// Loads, registers and links all that is configured. Refuses, with every reason there is.
+    pub async fn start(config: &Config, strict: Strictness) -> Result<Self, StartError> {
+        let ring = Ring::load(&config.keys_file).map_err(|error| StartError::one(error.to_string()));
+        let registry = registry::assemble(config, strict);
+        let (ring, registry) = match (ring, registry) {
+            (Ok(ring), Ok(registry)) => (Arc::new(ring), registry),
+            (ring, registry) => {
+                let both = [ring.err(), registry.err()].into_iter().flatten().flat_map(|error| error.0);
+                return Err(StartError(both.collect()));
+            }
+        };
+        let settings = Settings {
+            audience: config.public_url.origin().to_owned(),
+            audit_retention: config.audit_retention,
+            idle_ttl: config.session.idle_ttl,
+            absolute_ttl: config.session.absolute_ttl,
+            password_cost: Cost {
+                memory: config.password.memory_kib,
+                iterations: config.password.iterations,
+                parallelism: config.password.parallelism,
+            },
+        };
+        let kernel = Self::over(registry, ring, settings, config.password.max_concurrent_hashes)?;
+        kernel.recall().await?;
+        Ok(kernel)
+    }
+
+    /// A kernel over a table and a ring, before it has asked the store anything.
+    fn over(
+        registry: registry::Registry,
+        ring: Arc<Ring>,
+        settings: Settings,
+        workers: usize,
+    ) -> Result<Self, StartError> {
+        let mut salt = [0; 16];
+        keys::fill(&mut salt);
+        let mut start = [0; 4];
+        keys::fill(&mut start);
+        let pepper = ring.active(Role::Pepper).map(|key| key.derive("hash"));
+        let pepper = pepper.and_then(|key| Hmac::new_from_slice(key.expose()).ok());
+        Ok(Self {
+            settings,
+            latency: registry.store.latency(),
+            store: registry.store,
+            delivery: registry.delivery,
+            registry: Table { routes: registry.routes, gate: registry.gate, plugins: registry.plugins },
+            seal: Seal::new(ring.clone(), salt).map_err(StartError::one)?,
+            places: Places::new(&ring).map_err(StartError::one)?,
+            pepper: pepper
+                .ok_or_else(|| StartError::one("the key file has no active key with role `pepper`"))?,
+            ring: RwLock::new(ring),
+            pool: hashing::Pool::new(workers).map_err(|error| {
+                StartError::one(format!("no thread for password hashes can be started: {error}"))
+            })?,
+            clock: Clock::new(),
+            turns: (0..256).map(|_| tokio::sync::Mutex::default()).collect(),
+            start,
+            rows: AtomicU32::new(0),
+        })
+    }
+
+    /// What the store remembers: the clock's mark, and that logins are gated.
+    async fn recall(&self) -> Result<(), StartError> {
+        let said = |refusal: Refusal| {
+            let why = if refusal.log().is_empty() { refusal.detail() } else { refusal.log() };
+            StartError::one(format!("the store does not answer: {why}"))
+        };
+        let origin = Origin { actor: "start".into(), ..Origin::default() };
+        let mark = self.run(&origin, |call| call.read(self.clock_key())).await.map_err(said)?;
+        if let Some(mark) = mark {
+            let mark = mark.as_slice().try_into().map(u64::from_be_bytes);
+            self.clock.recall(mark.map_or(Time::EPOCH, Time::from_secs));
+        }
+        let gate = self.registry.gate.as_ref().map(|gate| gate.plugin.clone());
+        let remembered = self
+            .run(&origin, |call| {
+                let key = call.host_key(KERNEL, GATED);
+                let before = call.read(key.clone())?;
+                if let (Some(plugin), None) = (&gate, &before) {
+                    call.put(key, plugin.as_bytes(), Time::NEVER, false)?;
+                }
+                Ok(before)
+            })
+            .await
+            .map_err(said)?;
+        match (remembered, gate) {
+            (Some(before), None) => {
+                let plugin = String::from_utf8_lossy(&before).into_owned();
+                Err(StartError::one(format!(
+                    "this store's logins are gated by the plugin `{plugin}`, which is not loaded: without it every second factor would be skipped; install it again, or run `countersign plugin remove {plugin} --disarm`"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets that logins were gated, so that a start without the gate is accepted.
+    pub async fn disarm(&self) -> Result<(), Refusal> {
+        let origin = Origin { actor: "cli".into(), ..Origin::default() };
+        self.run(&origin, |call| {
+            let key = call.host_key(KERNEL, GATED);
+            if call.read(key.clone())?.is_some() {
+                call.delete(key)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The plugins that were read, in the order of the configuration.
+    pub fn plugins(&self) -> &[PluginInfo] {
+        &self.registry.plugins
+    }
+
+    /// The delivery in use.
+    pub fn delivery(&self) -> Option<&Arc<dyn Delivery>> {
+        self.delivery.as_ref()
+    }
+
+    /// What the store holds.
+    pub fn usage(&self) -> Result<Usage, StoreError> {
+        self.store.usage()
+    }
+
+    /// Whether the store answers.
+    pub fn is_ready(&self) -> bool {
+        let mut keys = Keys::new();
+        keys.push(&self.clock_key());
+        self.store.get(&keys, &mut Found::new()).is_ok()
+    }
+
+    /// The time that everything but TOTP goes by.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// Replaces the keys that sign and check tokens. The keys that the store needs must be the same.
+    pub fn replace_ring(&self, ring: Ring) -> Result<(), KeyError> {
+        let before = self.ring();
+        let same = |role| before.active(role).map(Key::kid) == ring.active(role).map(Key::kid);
+        if [Role::Seal, Role::Index, Role::Pepper].into_iter().all(same) {
+            *self.ring.write() = Arc::new(ring);
+            return Ok(());
+        }
+        Err(KeyError::changed())
+    }
+
+    /// The routes of plugins at a path below `/api/auth`, one for each method.
+    pub(crate) fn routes(&self, path: &str) -> &[Mounted] {
+        self.registry.routes.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// The record that the gate reads of a subject, to be read along with its session.
+    pub(crate) fn gate_key(&self, place: Place) -> Option<Vec<u8>> {
+        self.registry.gate.as_ref().map(|gate| place.key(&gate.plugin, gate.record.as_bytes()))
+    }
+
+    /// How the caller stands with the gate; without one, nobody is enrolled and nothing more is asked for.
+    pub(crate) fn standing(&self, call: &Call<'_>) -> Result<Option<Standing>, Refusal> {
+        let (Some(entry), Some(caller)) = (&self.registry.gate, call.caller()) else { return Ok(None) };
+        entry.gate.standing(caller, &View { call, plugin: &entry.plugin }).map(Some)
+    }
+
+    /// Asks the gate about a login and takes over the changes that belong to its verdict.
+    pub(crate) fn after_primary(
+        &self,
+        call: &Call<'_>,
+        login: &countersign_plugin_api::Login,
+    ) -> Result<Verdict, Refusal> {
+        let Some(entry) = &self.registry.gate else { return Ok(Verdict::Proceed) };
+        let decision = entry.gate.after_primary(login, &View { call, plugin: &entry.plugin })?;
+        match act::absorb(call, &entry.plugin, &decision)?.answer {
+            act::Answer::Verdict(verdict) => Ok(verdict),
+            act::Answer::Refusal(refusal) => Err(refusal),
+            _ => Err(Refusal::new(Problem::PluginFault).because("the gate gave no verdict")),
+        }
+    }
+
+    /// The rules that a new password breaks.
+    pub(crate) fn password_violations(&self, password: &str, words: &[&str]) -> Result<Vec<String>, Refusal> {
+        let secret = countersign_plugin_api::Secret::new(password);
+        match &self.registry.gate {
+            Some(entry) => entry.gate.password_violations(&secret, words),
+            // Without a plugin that has a policy: NIST SP 800-63B-4, 3.1.1.2, for passwords that stand alone.
+            None => Ok(if password.chars().count() < 15 { vec!["too-short".into()] } else { Vec::new() }),
+        }
+    }
+
+    fn ring(&self) -> Arc<Ring> {
+        self.ring.read().clone()
+    }
+    fn pepper(&self, hash: &[u8; 32]) -> [u8; 32] {
+        let mut mac = self.pepper.clone();
+        mac.update(hash);
+        mac.finalize().into_bytes().into()
+    }
+    fn clock_key(&self) -> Vec<u8> {
+        self.places.of(KERNEL).key(HOST, CLOCK)
+    }
+    /// Tells the rows of one second, and of two processes, apart.
+    fn next_row(&self) -> [u8; 8] {
+        let mut row = [0; 8];
+        row[..4].copy_from_slice(&self.rows.fetch_add(1, Relaxed).to_be_bytes());
+        row[4..].copy_from_slice(&self.start);
+        row
+    }
+}

@@ -1,0 +1,308 @@
+//! Loading, registering and linking: from the configured files to one frozen table.
+use super::loader::{Candidate, hex};
+use crate::config::Config;
+use countersign_plugin_api::{
+    Delivery, Gate, Handler, Level, Route, Store,
+    kernel::{Collected, LoadError, LogSink},
+};
+use std::{collections::HashMap, fmt, sync::Arc};
+
+/// Names that a plugin cannot have: the host has a table, a path or a view of that name.
+const RESERVED: &[&str] = &[
+    "host",
+    "keys",
+    "session",
+    "audit",
+    "password",
+    "metrics",
+    "store",
+    "delivery",
+    "plugin",
+    "register",
+    "login",
+    "logout",
+    "me",
+    "verify",
+    "sessions",
+    "reauthenticate",
+    "email",
+    "admin",
+];
+
+/// All reasons why a host cannot start, each a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StartError(pub Vec<String>);
+
+impl StartError {
+    pub(super) fn one(problem: impl Into<String>) -> Self {
+        Self(vec![problem.into()])
+    }
+}
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+impl std::error::Error for StartError {}
+
+/// A plugin that was read, and, if it is in use, loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginInfo {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The file, in the plugin folder.
+    pub file: String,
+    /// The hash of the bytes that were judged.
+    pub sha256: String,
+    /// The compiler that built it.
+    pub compiler: String,
+    /// Whether it is opened; a store or delivery that `use` does not name is not.
+    pub in_use: bool,
+}
+
+/// The frozen table.
+pub(super) struct Registry {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) delivery: Option<Arc<dyn Delivery>>,
+    /// By path below `/api/auth`, then by method.
+    pub(super) routes: HashMap<String, Vec<Mounted>>,
+    pub(super) gate: Option<GateEntry>,
+    pub(super) plugins: Vec<PluginInfo>,
+}
+
+/// A route of a plugin.
+pub(crate) struct Mounted {
+    pub(crate) plugin: String,
+    pub(crate) route: Route,
+    pub(crate) handler: Arc<dyn Handler>,
+}
+
+/// The gate, whose plugin it is of, and the record that it reads.
+pub(crate) struct GateEntry {
+    pub(crate) plugin: String,
+    pub(crate) record: String,
+    pub(crate) gate: Arc<dyn Gate>,
+}
+
+/// How strict to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Strictness {
+    /// Whether a plugin may stand in the configuration without its hash (`--dev`).
+    pub unpinned: bool,
+}
+
+/// Reads and judges all configured plugins without opening any.
+pub(super) fn candidates(
+    config: &Config,
+    strict: Strictness,
+) -> Result<Vec<(String, bool, Candidate)>, StartError> {
+    let mut problems = StartError::default();
+    let mut good: Vec<(String, bool, Candidate)> = Vec::new();
+    for entry in &config.plugins {
+        let file = &entry.file;
+        if entry.sha256.is_none() && !strict.unpinned {
+            problems.0.push(format!("{file}: it has no sha256; `countersign plugin install` pins it"));
+            continue;
+        }
+        match Candidate::read(&config.plugin_dir.join(file), entry.sha256.as_ref()) {
+            Ok(candidate) => {
+                let name = candidate.manifest().name.clone();
+                if RESERVED.contains(&name.as_str()) {
+                    problems.0.push(format!("{file}: no plugin can be named `{name}`"));
+                } else if let Some((other, ..)) = good.iter().find(|(_, _, c)| c.manifest().name == name) {
+                    problems.0.push(format!("{file}: its plugin `{name}` is also in {other}"));
+                } else {
+                    good.push((file.clone(), entry.required, candidate));
+                }
+            }
+            Err(why) if entry.required => problems.0.push(format!("{file}: {why}")),
+            Err(why) => {
+                tracing::warn!(target: "countersign::plugins", file, why, "an optional plugin is left out")
+            }
+        }
+    }
+    if problems.0.is_empty() { Ok(good) } else { Err(problems) }
+}
+
+/// Whether the configuration makes use of a plugin of that name: `store-NAME` and `delivery-NAME` are in use
+/// when `use` names them, all others always.
+fn in_use(config: &Config, name: &str) -> bool {
+    match (name.strip_prefix("store-"), name.strip_prefix("delivery-")) {
+        (Some(store), _) => store == config.store,
+        (_, Some(delivery)) => config.delivery.as_deref() == Some(delivery),
+        _ => true,
+    }
+}
+
+/// Loads, registers and links; every problem is reported, not the first alone.
+pub(super) fn assemble(config: &Config, strict: Strictness) -> Result<Registry, StartError> {
+    let mut problems = StartError::default();
+    let mut plugins = Vec::new();
+    let mut all: Vec<(String, String, Collected)> = Vec::new();
+    for (file, required, candidate) in candidates(config, strict)? {
+        let manifest = candidate.manifest().clone();
+        let name = manifest.name.clone();
+        let used = in_use(config, &name);
+        plugins.push(PluginInfo {
+            name: name.clone(),
+            version: manifest.version.clone(),
+            file: file.clone(),
+            sha256: hex(candidate.sha256()),
+            compiler: manifest.compiler.clone(),
+            in_use: used,
+        });
+        if !used {
+            continue;
+        }
+        match register(config, &name, candidate) {
+            Ok(collected) => {
+                if !required && !(collected.gates.is_empty() && collected.stores.is_empty()) {
+                    problems.0.push(format!(
+                        "{file}: `required = false` is not for a plugin that gates logins or stores"
+                    ));
+                }
+                tracing::info!(
+                    target: "countersign::plugins",
+                    plugin = name, version = manifest.version, stores = collected.stores.len(),
+                    deliveries = collected.deliveries.len(), routes = collected.routes.len(),
+                    gates = collected.gates.len(), "registered"
+                );
+                all.push((file, name, collected));
+            }
+            Err(why) if required => problems.0.push(why.sentence(&file)),
+            Err(why) => {
+                let why = why.sentence(&file);
+                tracing::warn!(target: "countersign::plugins", why, "an optional plugin is left out");
+            }
+        }
+    }
+    link(config, all, plugins, problems)
+}
+
+enum Failure {
+    Loading(String),
+    Config(String),
+}
+
+impl Failure {
+    fn sentence(self, file: &str) -> String {
+        match self {
+            Self::Loading(why) => format!("{file}: {why}"),
+            // Already names the configuration file, the line and the key.
+            Self::Config(why) => why,
+        }
+    }
+}
+
+fn register(config: &Config, name: &str, candidate: Candidate) -> Result<Collected, Failure> {
+    let table = config.plugin_table(name).map_err(|problems| Failure::Config(problems.to_string()))?;
+    let loaded = candidate.open().map_err(Failure::Loading)?;
+    loaded.register(&table, LogSink::new(log)).map_err(|error| failed(config, name, error))
+}
+
+fn failed(config: &Config, name: &str, error: LoadError) -> Failure {
+    match error {
+        LoadError::Config(at) => {
+            Failure::Config(config.plugin_problem(name, &at.path, &at.message).to_string())
+        }
+        other => Failure::Loading(other.to_string()),
+    }
+}
+
+/// What `config check` asks beyond the host's own tables: that each plugin in use opens and takes its table.
+pub(super) fn check(config: &Config, strict: Strictness) -> Result<(), StartError> {
+    let mut problems = StartError::default();
+    let found = candidates(config, strict)?;
+    let names: Vec<String> = found.iter().map(|(_, _, c)| c.manifest().name.clone()).collect();
+    for (file, required, candidate) in found {
+        let name = candidate.manifest().name.clone();
+        if !in_use(config, &name) {
+            continue;
+        }
+        let checked = config
+            .plugin_table(&name)
+            .map_err(|p| Failure::Config(p.to_string()))
+            .and_then(|table| Ok((table, candidate.open().map_err(Failure::Loading)?)))
+            .and_then(|(table, loaded)| loaded.check(&table).map_err(|error| failed(config, &name, error)));
+        if let Err(why) = checked
+            && required
+        {
+            problems.0.push(why.sentence(&file));
+        }
+    }
+    problems.0.extend(unowned(config, &names));
+    if problems.0.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+fn unowned(config: &Config, names: &[String]) -> Option<String> {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let text = config.unowned_tables(&names).to_string();
+    (!text.is_empty()).then_some(text)
+}
+
+fn link(
+    config: &Config,
+    all: Vec<(String, String, Collected)>,
+    plugins: Vec<PluginInfo>,
+    mut problems: StartError,
+) -> Result<Registry, StartError> {
+    let names: Vec<String> = plugins.iter().map(|plugin| plugin.name.clone()).collect();
+    problems.0.extend(unowned(config, &names));
+    let (mut stores, mut deliveries) = (HashMap::new(), HashMap::new());
+    let mut routes: HashMap<String, Vec<Mounted>> = HashMap::new();
+    let mut gate: Option<GateEntry> = None;
+    for (file, plugin, collected) in all {
+        for (name, store) in collected.stores {
+            if stores.insert(name.clone(), store).is_some() {
+                problems.0.push(format!("{file}: the store `{name}` is registered by another plugin too"));
+            }
+        }
+        for (name, delivery) in collected.deliveries {
+            if deliveries.insert(name.clone(), delivery).is_some() {
+                problems.0.push(format!("{file}: the delivery `{name}` is registered by another plugin too"));
+            }
+        }
+        for (route, handler) in collected.routes {
+            let path = format!("/{plugin}{}", route.path);
+            routes.entry(path).or_default().push(Mounted { plugin: plugin.clone(), route, handler });
+        }
+        for (record, one) in collected.gates {
+            match &gate {
+                Some(other) => {
+                    let other = &other.plugin;
+                    problems.0.push(format!("{file}: logins are gated by the plugin `{other}` already"));
+                }
+                None => gate = Some(GateEntry { plugin: plugin.clone(), record, gate: one }),
+            }
+        }
+    }
+    let store = stores.remove(&config.store);
+    if store.is_none() && problems.0.is_empty() {
+        let wanted = &config.store;
+        problems.0.push(format!(
+            "[store] use = \"{wanted}\": no plugin registers that store; install store-{wanted}"
+        ));
+    }
+    let delivery = config.delivery.as_ref().and_then(|name| deliveries.remove(name));
+    if let (Some(wanted), None, true) = (&config.delivery, &delivery, problems.0.is_empty()) {
+        problems.0.push(format!(
+            "[delivery] use = \"{wanted}\": no plugin registers that delivery; install delivery-{wanted}"
+        ));
+    }
+    match store {
+        Some(store) if problems.0.is_empty() => Ok(Registry { store, delivery, routes, gate, plugins }),
+        _ => Err(problems),
+    }
+}
+
+/// A plugin's log line.
+fn log(level: Level, plugin: &str, message: &str) {
+    match level {
+        Level::Error => tracing::error!(target: "countersign::plugin", plugin, "{message}"),
+        Level::Warn => tracing::warn!(target: "countersign::plugin", plugin, "{message}"),
+        Level::Info => tracing::info!(target: "countersign::plugin", plugin, "{message}"),
+        Level::Debug => tracing::debug!(target: "countersign::plugin", plugin, "{message}"),
+    }
+}
