@@ -1,2 +1,64 @@
-//! Multi-factor authentication as a Countersign plugin.
+//! Multi-factor authentication as a Countersign plugin: TOTP (RFC 6238), recovery codes, the challenges that
+//! a login meets, the budget of guesses, and the gate that every way to a session passes.
+//!
+//! # The way of the data
+//!
+//! ```text
+//! first factor proven ─→ gate ─→ no active factor: proceed
+//!                          └──→ a challenge in the account's state, a signed handle to the client
+//! code + handle ─→ routes ─→ one read: State ─→ budget, challenge, totp/recovery decide
+//!                                                      └─→ one Decision: State', session, audit event
+//! ```
+//!
+//! All that is known of an account lies in one record, [`records::State`], so any two decisions about one
+//! account are serial: a code that was spent, a failure that was counted and a lock that was set are never
+//! lost to a race. What is spent is spent in the write that grants the session.
+//!
+//! # What this plugin does not do
+//!
+//! It keeps no passwords and no sessions, opens no socket and has no clock: those are the host's.
+//!
+//! # Modules
+//!
+//! [`config`] the plugin itself · [`routes`] the endpoints · [`gate`] logins and standings · [`records`] the
+//! state and its form. The rest decides, each a pure function: [`challenge`] · [`totp`] · [`enrolment`] ·
+//! [`recovery`] · [`budget`] · [`policy`] · [`password`]; [`base32`] spells.
 #![forbid(unsafe_code)]
+
+mod base32;
+mod budget;
+mod challenge;
+mod config;
+mod enrolment;
+mod gate;
+mod password;
+mod policy;
+mod records;
+mod recovery;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod totp;
+
+use config::Mfa;
+use countersign_plugin_api::{Error, Plugin, Registrar, Result, export_plugin};
+use std::sync::Arc;
+
+export_plugin!(Mfa, "mfa");
+
+impl Plugin for Mfa {
+    fn check(&self) -> Result<()> {
+        if self.lockout.max_duration < self.lockout.duration {
+            return Err(Error::new("lockout.max_duration must not be shorter than lockout.duration"));
+        }
+        Ok(())
+    }
+
+    fn register(self, kernel: &mut Registrar<'_>) -> Result<()> {
+        let config = Arc::new(self);
+        for (route, handle) in &routes::ROUTES {
+            kernel.route(route, routes::Endpoint::new(Arc::clone(&config), *handle))?;
+        }
+        kernel.gate(records::STATE, gate::MfaGate::new(config))
+    }
+}

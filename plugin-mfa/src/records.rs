@@ -1,0 +1,161 @@
+//! What is kept of an account, all of it in one record: one read tells a decision what it needs, and one
+//! conditional write makes any two decisions about one account serial.
+use crate::{budget::Budget, challenge::Challenge};
+use countersign_plugin_api::{Context, Decision, Found, Name, Problem, Refusal, Secret, Time};
+use serde::{Deserialize, Serialize, Serializer};
+use std::{fmt, time::Duration};
+
+/// The name of the record.
+pub(crate) const STATE: &str = "state";
+/// The first byte of a record. A newer one is refused unread: this code would drop what it does not know.
+const VERSION: u8 = 1;
+
+/// An id of ours: 128 random bits, 32 hexadecimal digits outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Id(pub(crate) [u8; 16]);
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A TOTP secret (RFC 4226, R6: 160 bits).
+pub(crate) type Key = Secret<[u8; 20]>;
+
+/// An active TOTP factor.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Factor {
+    pub(crate) id: Id,
+    pub(crate) label: String,
+    #[serde(serialize_with = "exposed")]
+    pub(crate) key: Key,
+    pub(crate) created_at: Time,
+    pub(crate) last_used_at: Option<Time>,
+    /// The newest time step whose code was accepted: it and all before it are spent.
+    pub(crate) last_step: u64,
+}
+
+/// A factor that has not proven yet that the app holds its key. It lies apart from the active ones, so that
+/// whatever becomes of it touches none of them.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Enrolment {
+    pub(crate) id: Id,
+    pub(crate) label: String,
+    #[serde(serialize_with = "exposed")]
+    pub(crate) key: Key,
+    /// Only the session that began it can finish it.
+    pub(crate) session: String,
+    pub(crate) expires_at: Time,
+}
+
+/// The recovery codes that are left, hashed by the kernel.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recovery {
+    pub(crate) salt: [u8; 16],
+    pub(crate) hashes: Vec<[u8; 32]>,
+}
+
+/// A second-factor proof by recovery code. New codes want a TOTP proof, and a session does not tell which of
+/// its methods its `mfa_verified_at` comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recovered {
+    pub(crate) session: String,
+    pub(crate) at: Time,
+}
+
+/// The second-factor state of an account.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) factors: Vec<Factor>,
+    pub(crate) enrolment: Option<Enrolment>,
+    pub(crate) recovery: Option<Recovery>,
+    pub(crate) recovered: Vec<Recovered>,
+    pub(crate) budget: Budget,
+    pub(crate) challenges: Vec<Challenge>,
+}
+
+impl State {
+    pub(crate) fn enrolled(&self) -> bool {
+        !self.factors.is_empty()
+    }
+
+    pub(crate) fn recovery_codes(&self) -> usize {
+        self.recovery.as_ref().map_or(0, |recovery| recovery.hashes.len())
+    }
+
+    /// What the account can prove itself with.
+    pub(crate) fn methods(&self) -> Vec<&'static str> {
+        let totp = self.enrolled().then_some("totp");
+        let recovery = (self.recovery_codes() > 0).then_some("recovery");
+        totp.into_iter().chain(recovery).collect()
+    }
+
+    /// A credential event ends every login that still waits. The kernel's epoch does too, once it is bumped.
+    pub(crate) fn end_open_challenges(&mut self) {
+        self.challenges.retain(|challenge| challenge.completed);
+    }
+
+    /// Drops what time or a credential event has ended, so that nothing later needs to ask.
+    #[must_use]
+    pub(crate) fn at(mut self, now: Time, epoch: u64, step_up_window: Duration) -> Self {
+        self.challenges.retain(|challenge| challenge.is_kept(now, epoch));
+        self.enrolment.take_if(|enrolment| enrolment.expires_at <= now);
+        self.recovered.retain(|recovered| now < recovered.at + step_up_window);
+        self
+    }
+
+    /// From when on nothing of it matters any more.
+    fn expires_at(&self) -> Time {
+        if self.enrolled() || self.recovery.is_some() || self.budget != Budget::default() {
+            return Time::NEVER;
+        }
+        let challenges = self.challenges.iter().map(|challenge| challenge.expires_at);
+        challenges.chain(self.enrolment.iter().map(|e| e.expires_at)).max().unwrap_or(Time::EPOCH)
+    }
+
+    pub(crate) fn decode(record: &[u8]) -> Result<Self, Refusal> {
+        let fault = |why: String| Refusal::new(Problem::PluginFault).because(why);
+        match record.split_first() {
+            Some((&VERSION, fields)) => match postcard::take_from_bytes(fields) {
+                Ok((state, [])) => Ok(state),
+                Ok(_) => Err(fault("the state record is longer than its fields".into())),
+                Err(error) => Err(fault(format!("the state record does not read back: {error}"))),
+            },
+            Some((version, _)) => Err(fault(format!(
+                "the state record has format version {version}, and this plugin knows {VERSION}: \
+                 it was written by another release"
+            ))),
+            None => Err(fault("the state record is empty".into())),
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Result<Secret<Vec<u8>>, Refusal> {
+        // Room for all of it, or growing would leave copies of the keys behind.
+        let mut record = Vec::with_capacity(8 << 10);
+        record.push(VERSION);
+        postcard::to_extend(self, record)
+            .map(Secret::new)
+            .map_err(|error| Refusal::new(Problem::PluginFault).because(format_args!("state: {error}")))
+    }
+}
+
+fn exposed<S: Serializer>(key: &Key, serializer: S) -> Result<S::Ok, S::Error> {
+    key.expose().serialize(serializer)
+}
+
+/// Reads an account's state; without a record it is empty.
+pub(crate) fn load(context: &dyn Context, subject: &str) -> Result<State, Refusal> {
+    let mut found = Found::new();
+    context.get(&[Name::of(subject, STATE)], &mut found)?;
+    found.at(0).map_or_else(|| Ok(State::default()), |record| State::decode(record.value))
+}
+
+/// Adds to a decision that the state, which was read in this call, becomes this one.
+pub(crate) fn save(decision: Decision, subject: &str, state: &State) -> Result<Decision, Refusal> {
+    let name = Name::of(subject, STATE);
+    Ok(match state.expires_at() {
+        Time::EPOCH => decision.delete(name),
+        expires_at => decision.put(name, state.encode()?.expose(), expires_at),
+    })
+}

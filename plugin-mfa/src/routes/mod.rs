@@ -1,0 +1,79 @@
+//! The endpoints below `/api/auth/mfa`: they read the request and the account's state, ask the modules that
+//! decide, and say it as a decision.
+mod challenge;
+mod enrolment;
+mod password;
+mod proof;
+mod recovery;
+mod status;
+mod totp;
+
+use crate::config::Mfa;
+use countersign_plugin_api::{
+    Access::{Anyone, Enrolling, Session},
+    Caller, Context, Decision, Handler, Problem, Refusal, Request, Route, SessionKind,
+};
+use serde::{Deserialize, Serializer};
+use std::{fmt::Display, sync::Arc};
+
+/// What answers one route.
+pub(crate) type Handle = fn(&Mfa, &Request<'_>, &dyn Context) -> Result<Decision, Refusal>;
+
+/// All of them. A pending session may use those that are open to anyone, and each of these looks at who asks.
+pub(crate) static ROUTES: [(Route, Handle); 9] = [
+    (Route::get("/status", Enrolling), status::status),
+    (Route::post("/totp/enroll", Enrolling), enrolment::enroll),
+    (Route::post("/totp/verify", Anyone), totp::verify),
+    (Route::post("/totp/disable", Session), totp::disable),
+    (Route::post("/recovery/generate", Session), recovery::generate),
+    (Route::post("/recovery/verify", Anyone), recovery::verify),
+    (Route::get("/challenge/status", Anyone), challenge::status),
+    (Route::post("/challenge/cancel", Anyone), challenge::cancel),
+    (Route::post("/password/validate", Anyone), password::validate),
+];
+
+/// A route's handler together with the configuration.
+pub(crate) struct Endpoint {
+    config: Arc<Mfa>,
+    handle: Handle,
+}
+
+impl Endpoint {
+    pub(crate) fn new(config: Arc<Mfa>, handle: Handle) -> Self {
+        Self { config, handle }
+    }
+}
+
+impl Handler for Endpoint {
+    fn handle(&self, request: &Request<'_>, context: &dyn Context) -> Result<Decision, Refusal> {
+        (self.handle)(&self.config, request, context)
+    }
+}
+
+/// A body without fields.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// The caller, who must be signed in.
+fn signed_in(context: &dyn Context) -> Result<&Caller, Refusal> {
+    let caller = context.caller().ok_or(Problem::SessionRequired)?;
+    match caller.session.kind {
+        SessionKind::Standard => Ok(caller),
+        SessionKind::Pending => Err(Problem::MfaRequired.into()),
+    }
+}
+
+/// Times go out as RFC 3339 and ids as their text.
+fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// The same of what may be missing.
+#[expect(clippy::ref_option, reason = "the form that serde calls")]
+fn optional_text<S: Serializer>(value: &Option<impl Display>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,390 @@
+//! A kernel in memory: it asks handlers as the real one does, keeps the read set, carries decisions out as
+//! one conditional write, asks again on a conflict and when a hash is ready, and replays random bytes.
+use super::call::Call;
+use crate::{
+    config::Mfa,
+    gate::MfaGate,
+    records::{STATE, State},
+    routes::ROUTES,
+};
+use countersign_plugin_api::{
+    Access, Act, Answer, Caller, Context, Decision, Gate, Login, Name, Problem, Refusal, Request, Session,
+    SessionKind, SessionMode, Standing, Subject, Time, Verdict,
+};
+use serde_json::Value;
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+/// The moment at which each test begins, and the one user that each begins with.
+pub(super) const START: u64 = 1_763_800_000;
+pub(super) const ANN: &str = "user-ann";
+
+/// The subject and the name of a record.
+pub(super) type Name2 = (String, Vec<u8>);
+
+pub(super) struct Kernel {
+    pub(super) config: Arc<Mfa>,
+    pub(super) now: Time,
+    pub(super) wall: Time,
+    pub(super) records: BTreeMap<Name2, (u64, Vec<u8>, Time)>,
+    pub(super) subjects: BTreeMap<String, Subject>,
+    pub(super) sessions: BTreeMap<String, Live>,
+    pub(super) audit: Vec<Audited>,
+    /// How many calls had a hash computed.
+    pub(super) hashed: Cell<u32>,
+    version: u64,
+    calls: u64,
+}
+
+/// A session with the version of its row and the epoch it was made under.
+#[derive(Clone)]
+pub(super) struct Live {
+    pub(super) subject: String,
+    pub(super) session: Session,
+    version: u64,
+    epoch: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Audited {
+    pub(super) name: String,
+    pub(super) subject: String,
+    pub(super) success: bool,
+    pub(super) fields: BTreeMap<String, String>,
+}
+
+/// What a client sees.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    /// The problem's slug; empty without one.
+    pub(super) problem: &'static str,
+    pub(super) retry_after: Option<u64>,
+    pub(super) body: Value,
+}
+
+/// Something tried: what the handler said, and on what it rests.
+pub(super) struct Tried {
+    outcome: Result<Decision, Refusal>,
+    read: BTreeMap<Name2, u64>,
+    caller: Option<(String, u64)>,
+}
+
+/// One request, complete: what to ask and as whom.
+#[derive(Clone)]
+pub(super) struct Ask {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) body: Value,
+    pub(super) challenge: Option<String>,
+    pub(super) session: Option<String>,
+}
+
+pub(super) fn post(path: &'static str, body: Value) -> Ask {
+    Ask { method: "POST", path, body, challenge: None, session: None }
+}
+
+pub(super) fn get(path: &'static str) -> Ask {
+    Ask { method: "GET", path, body: Value::Null, challenge: None, session: None }
+}
+
+impl Ask {
+    pub(super) fn by(mut self, session: &str) -> Self {
+        self.session = Some(session.into());
+        self
+    }
+    /// With the challenge in the query.
+    pub(super) fn about(mut self, challenge: &str) -> Self {
+        self.challenge = Some(challenge.into());
+        self
+    }
+}
+
+impl Kernel {
+    pub(super) fn new(config: Mfa) -> Self {
+        let mut kernel = Self {
+            config: Arc::new(config),
+            now: Time::from_secs(START),
+            wall: Time::from_secs(START),
+            records: BTreeMap::new(),
+            subjects: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            audit: Vec::new(),
+            hashed: Cell::new(0),
+            version: 0,
+            calls: 0,
+        };
+        kernel.add_subject(ANN, "ann@example.org", "user");
+        kernel
+    }
+
+    pub(super) fn add_subject(&mut self, id: &str, email: &str, role: &str) {
+        let subject = Subject {
+            id: id.into(),
+            email: email.into(),
+            email_verified: true,
+            role: role.into(),
+            epoch: 1,
+            created_at: self.now,
+        };
+        self.subjects.insert(id.into(), subject);
+    }
+
+    /// Both clocks move.
+    pub(super) fn pass(&mut self, secs: u64) {
+        self.now = self.now + Duration::from_secs(secs);
+        self.wall = self.wall + Duration::from_secs(secs);
+    }
+
+    pub(super) fn state(&self, subject: &str) -> State {
+        let record = self.records.get(&(subject.into(), STATE.into()));
+        record.map_or_else(State::default, |(_, value, _)| State::decode(value).unwrap())
+    }
+
+    /// A session whose password was proven just now, gate not asked.
+    pub(super) fn sign_in(&mut self, subject: &str) -> String {
+        self.add_session(subject, SessionKind::Standard, SessionMode::Cookie, Time::NEVER)
+    }
+
+    fn add_session(
+        &mut self,
+        subject: &str,
+        kind: SessionKind,
+        mode: SessionMode,
+        expires_at: Time,
+    ) -> String {
+        self.version += 1;
+        let id = format!("session-{}", self.version);
+        let session = Session {
+            id: id.clone(),
+            kind,
+            mode,
+            authenticated_at: self.now,
+            mfa_verified_at: None,
+            amr: vec!["pwd".into()],
+            expires_at,
+        };
+        let epoch = self.subjects[subject].epoch;
+        let live = Live { subject: subject.into(), session, version: self.version, epoch };
+        self.sessions.insert(id.clone(), live);
+        id
+    }
+
+    /// A login with the right password: the verdict, and the session that it led to.
+    pub(super) fn log_in(&mut self, subject: &str, mode: SessionMode) -> (Verdict, String) {
+        let session = self.add_session(subject, SessionKind::Standard, mode, Time::NEVER);
+        let login = Login {
+            subject: self.subjects[subject].clone(),
+            session: session.clone(),
+            mode,
+            amr: vec!["pwd".into()],
+        };
+        let gate = MfaGate::new(Arc::clone(&self.config));
+        let tried = self.ask(None, &|context| gate.after_primary(&login, context));
+        let verdict = match &tried.outcome {
+            Ok(decision) => match decision.answer() {
+                Some(Answer::Verdict(verdict)) => verdict,
+                _ => panic!("a gate answers a verdict"),
+            },
+            Err(refusal) => panic!("the gate refused: {refusal} ({})", refusal.log()),
+        };
+        assert!(self.carry_out(&tried).is_some(), "nobody else writes meanwhile");
+        if let Verdict::Challenge { expires_at, .. } = &verdict {
+            let live = self.sessions.get_mut(&session).unwrap();
+            live.session.kind = SessionKind::Pending;
+            live.session.expires_at = *expires_at;
+        }
+        (verdict, session)
+    }
+
+    /// The same where a challenge is expected: its token and the pending session.
+    pub(super) fn challenged(&mut self, mode: SessionMode) -> (String, String) {
+        match self.log_in(ANN, mode) {
+            (Verdict::Challenge { token, .. }, session) => (token, session),
+            (verdict, _) => panic!("a challenge was expected, not {verdict:?}"),
+        }
+    }
+
+    pub(super) fn standing(&mut self, session: &str) -> Result<Standing, Refusal> {
+        let gate = MfaGate::new(Arc::clone(&self.config));
+        let call = Call::new(self, Some(session), 0);
+        gate.standing(call.caller().expect("a live session"), &call)
+    }
+
+    /// Asks and carries out, again as often as something else was written meanwhile.
+    pub(super) fn send(&mut self, ask: &Ask) -> Reply {
+        for _ in 0..4 {
+            let tried = self.consider(ask);
+            if let Some(reply) = self.carry_out(&tried) {
+                return reply;
+            }
+        }
+        panic!("conflicts without end");
+    }
+
+    /// Asks the handler of a request, and carries nothing out yet.
+    pub(super) fn consider(&mut self, ask: &Ask) -> Tried {
+        let (route, handle) = ROUTES
+            .iter()
+            .find(|(route, _)| route.method == ask.method && route.path == ask.path)
+            .unwrap_or_else(|| panic!("no route {} {}", ask.method, ask.path));
+        let session = ask.session.as_deref().filter(|id| self.caller(id).is_some());
+        let kind = session.map(|id| self.sessions[id].session.kind);
+        let refused = match (route.access, kind) {
+            (Access::Anyone, _) | (_, Some(SessionKind::Standard)) => None,
+            (_, Some(SessionKind::Pending)) => Some(Problem::MfaRequired),
+            (_, None) => Some(Problem::SessionRequired),
+        };
+        if let Some(problem) = refused {
+            return Tried { outcome: Err(problem.into()), read: BTreeMap::new(), caller: None };
+        }
+        let body = if ask.body.is_null() { String::new() } else { ask.body.to_string() };
+        let mut request = Request::new(ask.method, ask.path, body.as_bytes());
+        if let Some(challenge) = &ask.challenge {
+            request = request.with_query("challenge", challenge);
+        }
+        let config = Arc::clone(&self.config);
+        self.ask(session, &|context| handle(&config, &request, context))
+    }
+
+    fn ask(
+        &mut self,
+        session: Option<&str>,
+        handler: &dyn Fn(&dyn Context) -> Result<Decision, Refusal>,
+    ) -> Tried {
+        self.calls += 1;
+        let caller = session.map(|id| (id.to_owned(), self.sessions[id].version));
+        let mut call = Call::new(self, session, self.calls);
+        let mut outcome = handler(&call);
+        if call.wanted.borrow().is_some() {
+            assert!(outcome.is_err(), "a refused hash must be passed on");
+            call.ready = call.wanted.take();
+            call.random = Cell::new(0);
+            self.hashed.set(self.hashed.get() + 1);
+            outcome = handler(&call);
+            assert!(call.wanted.borrow().is_none(), "the second call asks for the same hashes");
+        }
+        Tried { outcome, read: call.read.into_inner(), caller }
+    }
+
+    /// Carries a decision out if all that it rests on is still so; `None` is a conflict.
+    pub(super) fn carry_out(&mut self, tried: &Tried) -> Option<Reply> {
+        let decision = match &tried.outcome {
+            Ok(decision) => decision,
+            Err(refusal) => return Some(Reply::refused(refusal)),
+        };
+        let acts: Vec<Act<'_>> = decision.acts().map(|act| act.expect("every act is known")).collect();
+        if !acts.is_empty() {
+            let stale = tried.read.iter().any(|(name, version)| self.version_of(name) != *version);
+            let caller = tried.caller.as_ref();
+            let gone = caller.is_some_and(|(id, version)| {
+                self.caller(id).is_none() || self.sessions[id].version != *version
+            });
+            if stale || gone {
+                return None;
+            }
+        }
+        self.version += 1;
+        let mut events = BTreeSet::new();
+        for act in acts {
+            self.act(act, tried, &mut events);
+        }
+        assert!(events.len() <= 1, "one event, one record");
+        Some(match decision.answer().expect("an answer") {
+            Answer::Json { status, body } => {
+                let body = serde_json::from_slice(body).unwrap();
+                Reply { status, problem: "", retry_after: None, body }
+            }
+            Answer::Empty => Reply { status: 204, problem: "", retry_after: None, body: Value::Null },
+            Answer::Refusal(refusal) => Reply::refused(&refusal),
+            Answer::Verdict(_) => Reply { status: 0, problem: "", retry_after: None, body: Value::Null },
+        })
+    }
+
+    fn act(&mut self, act: Act<'_>, tried: &Tried, events: &mut BTreeSet<String>) {
+        let read = |name: Name<'_>| {
+            let name = (name.subject.to_owned(), name.name.to_vec());
+            assert!(tried.read.contains_key(&name), "what is written was read");
+            name
+        };
+        let acting = || tried.caller.as_ref().expect("an act of the caller needs one").0.clone();
+        match act {
+            Act::Put { name, value, expires_at, blind } => {
+                assert!(!blind && expires_at > self.now);
+                self.records.insert(read(name), (self.version, value.to_vec(), expires_at));
+            }
+            Act::Delete { name } => {
+                self.records.remove(&read(name)).expect("what is deleted was there");
+            }
+            Act::Elevate { subject, session, amr } => {
+                let live = self.sessions.get_mut(session).expect("the pending session lives");
+                assert_eq!(live.subject, subject);
+                assert_eq!(live.session.kind, SessionKind::Pending);
+                live.session.kind = SessionKind::Standard;
+                live.session.expires_at = Time::NEVER;
+                live.prove(amr, self.now, self.version);
+            }
+            Act::StepUp { amr } => {
+                let live = self.sessions.get_mut(&acting()).unwrap();
+                assert_eq!(live.session.kind, SessionKind::Standard);
+                live.prove(amr, self.now, self.version);
+            }
+            Act::EndOtherSessions => {
+                let id = acting();
+                let live = self.sessions.get_mut(&id).unwrap();
+                let subject = self.subjects.get_mut(&live.subject).unwrap();
+                subject.epoch += 1;
+                live.epoch = subject.epoch;
+                live.version = self.version;
+            }
+            Act::EndSession { subject, session } => {
+                let ended = self.sessions.remove(session);
+                assert!(ended.is_none_or(|ended| ended.subject == subject));
+            }
+            Act::Audit(event) => {
+                assert!(events.insert(event.name.to_owned()));
+                self.audit.push(Audited {
+                    name: event.name.into(),
+                    subject: event.subject.into(),
+                    success: event.success,
+                    fields: event.fields.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+                });
+            }
+        }
+    }
+
+    pub(super) fn version_of(&self, name: &Name2) -> u64 {
+        self.records.get(name).filter(|(_, _, expires_at)| *expires_at > self.now).map_or(0, |r| r.0)
+    }
+
+    pub(super) fn caller(&self, session: &str) -> Option<Caller> {
+        let live = self.sessions.get(session)?;
+        let subject = self.subjects.get(&live.subject)?.clone();
+        let valid = live.epoch == subject.epoch && live.session.expires_at > self.now;
+        valid.then(|| Caller { subject, session: live.session.clone() })
+    }
+}
+
+impl Live {
+    fn prove(&mut self, amr: &str, now: Time, version: u64) {
+        self.session.mfa_verified_at = Some(now);
+        self.session.amr.extend(amr.split(' ').map(Into::into));
+        self.version = version;
+    }
+}
+
+impl Reply {
+    fn refused(refusal: &Refusal) -> Self {
+        let body = Value::String(refusal.detail().into());
+        let problem = refusal.problem();
+        let retry_after = refusal.retry_after_secs();
+        Self { status: problem.status(), problem: problem.slug(), retry_after, body }
+    }
+    pub(super) fn text(&self, key: &str) -> String {
+        self.body[key].as_str().unwrap_or_else(|| panic!("{key} in {self:?}")).into()
+    }
+}

@@ -1,0 +1,12 @@
+//! Every endpoint and the gate, driven through a kernel in memory.
+mod budget;
+mod call;
+mod challenge;
+mod enrolment;
+mod gate;
+mod kernel;
+mod phone;
+mod recovery;
+mod settings;
+mod totp;
+mod uri;
