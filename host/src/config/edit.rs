@@ -192,6 +192,13 @@ mod tests {
     }
 
     #[test]
+    fn a_plugin_that_stood_twice_stands_once() {
+        let text = format!("{BEFORE}{}{}", entry("liba-00000000.so", 1), entry("liba-11111111.so", 2));
+        let once = pinned(&text, "liba-22222222.so", 3, Some("liba-00000000.so"));
+        assert_eq!(once, format!("{BEFORE}{}", entry("liba-22222222.so", 3)));
+    }
+
+    #[test]
     fn a_starter_and_its_plugins_are_without_problems() {
         let url = "http://127.0.0.1:8080".parse().expect("an origin");
         let starter = super::super::template::starter(

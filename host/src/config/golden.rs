@@ -1,6 +1,6 @@
 //! What users see of a wrong file, word for word: `tests/golden/config/*.toml` and what is said about each.
 //! `BLESS=1` writes down what is said now.
-use super::{Config, Problems};
+use super::{Config, Problems, source::Source};
 use std::{
     ffi::OsString,
     fs::{self, Permissions},
@@ -98,4 +98,17 @@ fn every_wrong_file_is_told_what_is_wrong() {
     }
     assert!(count > 10, "{count} golden files");
     assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+#[test]
+fn no_beginning_of_a_file_passes_that_is_not_toml() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/config/good.toml");
+    let whole = fs::read_to_string(golden).expect("a golden file");
+    for (end, _) in whole.char_indices() {
+        let source = Source::new(Path::new("c.toml"), whole[..end].into());
+        let (config, problems) = Config::of(source, Path::new("/"), env);
+        let toml = whole[..end].parse::<toml_edit::DocumentMut>().is_ok();
+        assert!(toml || !problems.is_empty(), "{}", &whole[..end]);
+        assert!(config.is_some() || !problems.is_empty(), "{}", &whole[..end]);
+    }
 }

@@ -186,13 +186,16 @@ impl Config {
             Ok(file) => file.parent().map(Path::to_owned).unwrap_or_default(),
             Err(error) => return (None, unreadable(file, &Unread::Failed(error)).into()),
         };
-        let (root, syntax) = tree::parse(&source);
-        let document = Arc::new(Document { source, root });
-        let (config, mut problems) = settings::read(&document, &syntax, &folder, env);
+        let (config, mut problems) = Self::of(source, &folder, env);
         if let Some(why) = writable {
             problems.push(Problem::of_file(file, None, &why));
         }
         (config, problems)
+    }
+
+    fn of(source: Source, folder: &Path, env: Env) -> (Option<Self>, Problems) {
+        let (root, syntax) = tree::parse(&source);
+        settings::read(&Arc::new(Document { source, root }), &syntax, folder, env)
     }
 
     /// The folder of the file, absolute: relative paths start here, those in plugins' tables included.

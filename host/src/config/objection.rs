@@ -23,7 +23,7 @@ impl Config {
         let message = &self.without_secrets(&entry.node, message);
         let spot = Spot::of(entry, name.path()).follow(path);
         if let Some((key, known)) = unknown(message) {
-            let spot = if spot.key == key { spot } else { spot.child(key).unwrap_or(spot) };
+            let spot = spot.child(key).unwrap_or(spot);
             return self.at(spot.key_at, &spot.path, &unknown_key(key, &known));
         }
         if let Some((path, message)) = missing(&spot.path, message) {
@@ -65,14 +65,13 @@ impl Config {
 #[derive(Clone)]
 struct Spot<'a> {
     path: String,
-    key: &'a str,
     key_at: Place,
     node: &'a Node,
 }
 
 impl<'a> Spot<'a> {
     fn of(entry: &'a Entry, path: String) -> Self {
-        Self { path, key: &entry.key, key_at: entry.key_at, node: &entry.node }
+        Self { path, key_at: entry.key_at, node: &entry.node }
     }
     fn child(&self, key: &str) -> Option<Self> {
         let entry = find(self.node.entries()?, key)?;
@@ -81,7 +80,7 @@ impl<'a> Spot<'a> {
     fn item(&self, at: usize) -> Option<Self> {
         let Value::List(nodes) = &self.node.value else { return None };
         let node = nodes.get(at)?;
-        Some(Self { path: format!("{}[{at}]", self.path), key: "", key_at: node.at, node })
+        Some(Self { path: format!("{}[{at}]", self.path), key_at: node.at, node })
     }
     fn step(&self, step: &Step<'_>) -> Option<Self> {
         match step {

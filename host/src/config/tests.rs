@@ -51,6 +51,25 @@ fn an_entry_is_required_unless_it_says_otherwise_and_keeps_its_pin() {
 }
 
 #[test]
+fn an_entry_whose_pin_cannot_be_read_is_not_an_unpinned_one() {
+    let (config, problems) = examined(&format!("{LEAST}[[plugin]]\nfile = \"a.so\"\nsha256 = \"ab\"\n"));
+    assert_eq!(problems.len(), 1, "{problems}");
+    assert!(config.expect("the rest of it").plugins.is_empty());
+}
+
+#[test]
+fn a_refused_file_is_told_of_tables_that_no_library_reads() {
+    let folder = Folder::new();
+    let plugins = "[[plugin]]\nfile = \"liba_factor-1a2b3c4d.so\"\n";
+    folder.file("c.toml", format!("{LEAST}[a-factor]\n[metrics]\n{plugins}"));
+    assert!(Config::load(&folder.0.join("c.toml")).is_ok(), "their libraries say better whose they are");
+    folder.file("c.toml", format!("{LEAST}colour = 1\n[a-factor]\n[metrics]\n{plugins}"));
+    let said = refusal(&folder);
+    assert!(said.contains("`store.colour`") && said.contains("`metrics`"), "{said}");
+    assert!(!said.contains("`a-factor`"), "{said}");
+}
+
+#[test]
 fn who_else_can_write_the_file_decides_what_runs() {
     let folder = Folder::new();
     let file = folder.file("c.toml", format!("{LEAST}colour = 1"));
