@@ -35,7 +35,7 @@ pub(crate) fn absorb(call: &Call<'_>, plugin: &str, decision: &Decision) -> Resu
     for act in decision.acts() {
         match act.ok_or_else(|| fault("its decision holds something that this kernel does not know"))? {
             Act::Put { name, value, expires_at, blind } => {
-                call.put(view.key(name)?, value, expires_at, blind)?
+                call.put(view.key(name)?, value, expires_at, blind)?;
             }
             Act::Delete { name } => call.delete(view.key(name)?)?,
             Act::Elevate { subject, session, amr } => {

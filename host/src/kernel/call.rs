@@ -6,6 +6,7 @@
 use super::{
     Kernel,
     audit::{self, Origin},
+    clock::Clock,
     hashing::{Cost, Job},
     keys,
     place::{HOST, Place},
@@ -94,7 +95,7 @@ pub(crate) struct Call<'k> {
 
 impl<'k> Call<'k> {
     pub(super) fn new(kernel: &'k Kernel, origin: &'k Origin, memo: &'k Memo) -> Self {
-        let (now, wall) = (kernel.clock.now(), kernel.clock.wall());
+        let (now, wall) = (kernel.clock.now(), Clock::wall());
         Self { kernel, origin, memo, now, wall, state: RefCell::default(), caller: OnceCell::new() }
     }
 
@@ -312,7 +313,7 @@ impl<'k> Call<'k> {
         let mut batch = Batch::new(self.now);
         let len = Seal::len(value.len());
         batch.put_with(&key, Expect::Version(version), expires_at, len, |out| {
-            self.kernel.seal.seal(&key, &value, out)
+            self.kernel.seal.seal(&key, &value, out);
         });
         value.zeroize();
         Some(batch)

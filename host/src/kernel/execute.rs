@@ -133,10 +133,12 @@ enum Attempt<T> {
 
 /// Where a completion lands and a task waits.
 #[derive(Default)]
-struct Slot(Mutex<(Option<Result<(), StoreError>>, Option<Waker>)>);
+struct Slot(Mutex<(Option<Outcome>, Option<Waker>)>);
+
+type Outcome = Result<(), StoreError>;
 
 impl OnDone for Slot {
-    fn done(&self, outcome: Result<(), StoreError>) {
+    fn done(&self, outcome: Outcome) {
         let waker = {
             let mut state = self.0.lock();
             state.0 = Some(outcome);
@@ -151,7 +153,7 @@ impl OnDone for Slot {
 struct Waiting(Arc<Slot>);
 
 impl Future for Waiting {
-    type Output = Result<(), StoreError>;
+    type Output = Outcome;
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.0.0.lock();
         match state.0.take() {

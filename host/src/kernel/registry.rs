@@ -119,7 +119,7 @@ pub(super) fn candidates(
             }
             Err(why) if entry.required => problems.0.push(format!("{file}: {why}")),
             Err(why) => {
-                tracing::warn!(target: "countersign::plugins", file, why, "an optional plugin is left out")
+                tracing::warn!(target: "countersign::plugins", file, why, "an optional plugin is left out");
             }
         }
     }
@@ -158,7 +158,8 @@ pub(super) fn assemble(config: &Config, strict: Strictness) -> Result<Registry, 
         }
         match register(config, &name, candidate) {
             Ok(collected) => {
-                if !required && !(collected.gates.is_empty() && collected.stores.is_empty()) {
+                let needed = !collected.gates.is_empty() || !collected.stores.is_empty();
+                if needed && !required {
                     problems.0.push(format!(
                         "{file}: `required = false` is not for a plugin that gates logins or stores"
                     ));
