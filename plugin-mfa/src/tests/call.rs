@@ -29,7 +29,7 @@ impl<'k> Call<'k> {
         Self {
             kernel,
             caller: session.and_then(|id| kernel.caller(id)),
-            pub(super) read: RefCell::default(),
+            read: RefCell::default(),
             seed,
             random: Cell::new(0),
             wanted: RefCell::default(),
