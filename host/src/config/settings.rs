@@ -122,14 +122,20 @@ fn registration(node: &Node) -> Result<Registration, String> {
 
 fn session(mut table: Table<'_>, public_url: Option<&PublicUrl>) -> SessionConfig {
     let ttl = |node: &Node| duration(node, ("1s", "90d"));
+    let (idle_ttl, absolute_ttl) = (table.read("idle_ttl", ttl), table.read("absolute_ttl", ttl));
+    // Compared only as far as they are what the user meant.
+    let absolute_is_wrong = absolute_ttl.is_none() && table.has("absolute_ttl");
+    let absolute_ttl = absolute_ttl.unwrap_or(Duration::from_hours(12));
+    if idle_ttl.is_some_and(|idle| idle > absolute_ttl) && !absolute_is_wrong {
+        let why =
+            "must not be longer than `absolute_ttl` (\"12h\" when it is not set), which ends any session";
+        table.refuse("idle_ttl", why);
+    }
     let session = SessionConfig {
-        idle_ttl: table.read("idle_ttl", ttl).unwrap_or(Duration::from_mins(30)),
-        absolute_ttl: table.read("absolute_ttl", ttl).unwrap_or(Duration::from_hours(12)),
+        idle_ttl: idle_ttl.unwrap_or(Duration::from_mins(30)).min(absolute_ttl),
+        absolute_ttl,
         cookie_domain: table.read("cookie_domain", text).map(|domain| domain.to_ascii_lowercase()),
     };
-    if session.idle_ttl > session.absolute_ttl {
-        table.refuse("idle_ttl", "must not be longer than `absolute_ttl`, which ends a session in any case");
-    }
     if let (Some(domain), Some(url)) = (&session.cookie_domain, public_url) {
         if !url.is_https() {
             table.refuse("cookie_domain", "needs an https `public_url`: its cookies are `Secure`");

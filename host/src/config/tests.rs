@@ -36,6 +36,22 @@ fn defaults_are_closed_and_paths_start_from_the_file() {
 }
 
 #[test]
+fn a_session_is_idle_no_longer_than_it_lives() {
+    for (table, idle, problems) in [
+        ("absolute_ttl = \"10m\"", 10, 0),
+        ("idle_ttl = \"13h\"", 12 * 60, 1),
+        ("idle_ttl = \"12h\"", 12 * 60, 0),
+        ("idle_ttl = \"2d\"\nabsolute_ttl = \"7d\"", 2 * 24 * 60, 0),
+        // One slip, one problem.
+        ("idle_ttl = \"2d\"\nabsolute_ttl = \"a week\"\n", 12 * 60, 1),
+    ] {
+        let (config, found) = examined(&format!("{LEAST}[session]\n{table}"));
+        assert_eq!(found.len(), problems, "{found}");
+        assert_eq!(config.expect("a table").session.idle_ttl, Duration::from_mins(idle), "{table}");
+    }
+}
+
+#[test]
 fn an_entry_is_required_unless_it_says_otherwise_and_keeps_its_pin() {
     let pin = "ab".repeat(32);
     let text = format!(
