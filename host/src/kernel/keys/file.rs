@@ -1,154 +1,18 @@
-//! The key ring: what signs tokens, seals values, hides addresses and peppers hashes.
+//! The key file: TOML, mode 0600, written whole or not at all.
+use super::{Key, KeyError, Ring, Role, State, refuse};
+use crate::kernel::loader::hex;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_plugin_api::{Secret, Time};
-use hkdf::Hkdf;
-use rand::{TryRng, rngs::SysRng};
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use std::{
     collections::HashSet,
-    fmt,
     fs::OpenOptions,
     io::{Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
 };
 use zeroize::Zeroize;
-
-/// What a key is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Signs tokens.
-    Token,
-    /// Seals values in the store.
-    Seal,
-    /// Hides what would be personal data in keys.
-    Index,
-    /// Goes into hashes of what people type.
-    Pepper,
-}
-
-impl Role {
-    /// All of them; a ring has exactly one active key of each.
-    pub const ALL: [Self; 4] = [Self::Token, Self::Seal, Self::Index, Self::Pepper];
-    /// As it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::Seal => "seal",
-            Self::Index => "index",
-            Self::Pepper => "pepper",
-        }
-    }
-}
-
-/// Whether a key still makes new things.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// It does.
-    Active,
-    /// It only checks or opens what it has made.
-    VerifyOnly,
-}
-
-/// The id of a key: four bytes, shown as eight hexadecimal digits.
-pub(super) type Kid = [u8; 4];
-
-/// One key.
-pub struct Key {
-    kid: Kid,
-    role: Role,
-    state: State,
-    created_at: Time,
-    superseded_at: Option<Time>,
-    secret: Secret<[u8; 32]>,
-}
-
-impl Key {
-    fn generate(role: Role, now: Time) -> Self {
-        let (mut kid, mut secret) = ([0; 4], [0; 32]);
-        fill(&mut kid);
-        fill(&mut secret);
-        Self {
-            kid,
-            role,
-            state: State::Active,
-            created_at: now,
-            superseded_at: None,
-            secret: Secret::new(secret),
-        }
-    }
-    /// Its id.
-    pub fn kid(&self) -> Kid {
-        self.kid
-    }
-    /// Its id as text.
-    pub fn kid_text(&self) -> String {
-        super::loader::hex(&self.kid)
-    }
-    /// What it is for.
-    pub fn role(&self) -> Role {
-        self.role
-    }
-    /// Whether it makes new things.
-    pub fn state(&self) -> State {
-        self.state
-    }
-    /// When it was made.
-    pub fn created_at(&self) -> Time {
-        self.created_at
-    }
-    pub(super) fn expose(&self) -> &[u8] {
-        self.secret.expose()
-    }
-    /// A key for one purpose.
-    pub(super) fn derive(&self, purpose: &str) -> Secret<[u8; 32]> {
-        let mut out = [0; 32];
-        Hkdf::<Sha256>::new(None, self.secret.expose())
-            .expand_multi_info(
-                &[b"countersign ", self.role.name().as_bytes(), b" ", purpose.as_bytes()],
-                &mut out,
-            )
-            .expect("HKDF gives 32 bytes");
-        let key = Secret::new(out);
-        out.zeroize();
-        key
-    }
-}
-
-/// Bytes from the operating system. There is nothing safe to do without them.
-pub(crate) fn fill(out: &mut [u8]) {
-    SysRng.try_fill_bytes(out).expect("the operating system gives random bytes");
-}
-
-/// Why a key file cannot be used or changed: a sentence that never holds a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyError(String);
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-impl std::error::Error for KeyError {}
-
-impl KeyError {
-    pub(super) fn changed() -> Self {
-        Self("the keys that the store needs (seal, index, pepper) are others than before; the old ones stay in use".into())
-    }
-}
-
-fn refuse<T>(why: impl Into<String>) -> Result<T, KeyError> {
-    Err(KeyError(why.into()))
-}
-
-/// All keys of a host.
-pub struct Ring {
-    keys: Vec<Key>,
-}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -176,11 +40,6 @@ impl Drop for Entry {
 }
 
 impl Ring {
-    /// New keys, one of each role.
-    pub fn generate(now: Time) -> Self {
-        Self { keys: Role::ALL.map(|role| Key::generate(role, now)).into() }
-    }
-
     /// Reads a key file: a regular file of ours that nobody else can read, with sound keys in it.
     pub fn load(file: &Path) -> Result<Self, KeyError> {
         let shown = file.display();
@@ -273,59 +132,12 @@ impl Ring {
         }
         written.map_err(failed)
     }
-
-    /// All keys, in the order of the file.
-    pub fn keys(&self) -> &[Key] {
-        &self.keys
-    }
-    pub(super) fn active(&self, role: Role) -> Option<&Key> {
-        self.keys.iter().find(|key| key.role == role && key.state == State::Active)
-    }
-    pub(super) fn by_kid(&self, kid: Kid) -> Option<&Key> {
-        self.keys.iter().find(|key| key.kid == kid)
-    }
-
-    /// A new key signs tokens from now on; the old one still checks those it has signed. Answers its id.
-    pub fn rotate(&mut self, now: Time) -> String {
-        for key in self.keys.iter_mut().filter(|k| k.role == Role::Token && k.state == State::Active) {
-            key.state = State::VerifyOnly;
-            key.superseded_at = Some(now);
-        }
-        self.keys.push(Key::generate(Role::Token, now));
-        self.keys.last().map(Key::kid_text).unwrap_or_default()
-    }
-
-    /// Removes a key that nothing needs any more: one that signs no tokens, and whose last token has expired
-    /// `longest` after it signed none.
-    pub fn retire(&mut self, kid: &str, now: Time, longest: std::time::Duration) -> Result<(), KeyError> {
-        let Some(at) = self.keys.iter().position(|key| key.kid_text() == kid) else {
-            return refuse(format!("there is no key `{kid}`; `countersign keys list` shows them"));
-        };
-        let key = &self.keys[at];
-        if key.role != Role::Token {
-            let (kid, role) = (key.kid_text(), key.role.name());
-            return refuse(format!(
-                "the store needs the {role} key {kid}: what it protects could not be read without it"
-            ));
-        }
-        if key.state == State::Active {
-            return refuse(format!("the key {kid} signs new tokens; run `countersign keys rotate` first"));
-        }
-        let free_at = key.superseded_at.unwrap_or(now) + longest;
-        if now < free_at {
-            return refuse(format!(
-                "tokens that the key {kid} has signed are good until {free_at}; retire it then"
-            ));
-        }
-        self.keys.remove(at);
-        Ok(())
-    }
 }
 
 impl Entry {
     fn read(&self) -> Result<Key, KeyError> {
         let kid = u32::from_str_radix(&self.kid, 16).ok().filter(|_| self.kid.len() == 8);
-        let Some(kid) = kid.map(u32::to_be_bytes).filter(|kid| super::loader::hex(kid) == self.kid) else {
+        let Some(kid) = kid.map(u32::to_be_bytes).filter(|kid| hex(kid) == self.kid) else {
             return refuse("a kid is not eight lower-case hexadecimal digits");
         };
         let mut bytes = URL_SAFE_NO_PAD.decode(&self.secret).unwrap_or_default();
@@ -367,7 +179,7 @@ fn libc_nofollow() -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{os::unix::fs::PermissionsExt, time::Duration};
+    use std::os::unix::fs::PermissionsExt;
 
     fn at(secs: u64) -> Time {
         Time::from_secs(secs)
@@ -411,22 +223,5 @@ mod tests {
         assert!(Ring::parse(&good.replace(other, &secret)).is_err(), "the same secret twice");
         let cut = good.replace("role = \"seal\"", "role = \"index\"");
         assert!(Ring::parse(&cut).is_err(), "no sealing key");
-    }
-
-    #[test]
-    fn a_key_is_retired_only_when_nothing_needs_it() {
-        let mut ring = Ring::generate(at(0));
-        let first = ring.active(Role::Token).unwrap().kid_text();
-        let seal = ring.active(Role::Seal).unwrap().kid_text();
-        let longest = Duration::from_secs(300);
-        assert!(ring.retire(&first, at(0), longest).is_err(), "it signs");
-        assert!(ring.retire(&seal, at(0), longest).is_err(), "the store needs it");
-        assert!(ring.retire("../../x", at(0), longest).is_err());
-        let second = ring.rotate(at(100));
-        assert_ne!(first, second);
-        assert!(ring.retire(&first, at(399), longest).is_err(), "a token may live");
-        ring.retire(&first, at(400), longest).unwrap();
-        assert!(ring.by_kid(ring.active(Role::Token).unwrap().kid()).is_some());
-        assert_eq!(ring.keys.len(), 4);
     }
 }
