@@ -4,6 +4,7 @@ use crate::{
         flat::{Flat, Item},
         objects::{Asked, DONE, Decider, DeciderObject, FAULT},
     },
+    answers::{Found, Page, Record},
     context::{Claims, Context, Name, Token},
     decision::Decision,
     error::{Problem, Refusal},
@@ -11,7 +12,7 @@ use crate::{
     http::{Handler, Request},
     secret::Secret,
     session::{Caller, Subject},
-    store::{Found, Page, Record, StoreError},
+    store::StoreError,
     units::Time,
 };
 use std::cell::OnceCell;

@@ -1,8 +1,8 @@
 //! What the kernel does for a handler during one call.
 use crate::{
+    answers::{Found, Page},
     error::Refusal,
     session::{Caller, Subject},
-    store::{Found, Page},
     units::Time,
 };
 

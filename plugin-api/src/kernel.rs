@@ -11,7 +11,8 @@ use crate::{
     gate::Gate,
     http::{Handler, Route},
     plugin::{GATE, ROUTE},
-    store::{self, Store},
+    store::Store,
+    store_bridge,
 };
 use std::{fmt, sync::Arc};
 
@@ -136,7 +137,7 @@ impl Collected {
 impl RegistrarAbi for Collected {
     fn add_store(&mut self, entry: &Flat, object: StoreObject, reason: &mut Flat) -> u32 {
         self.add(entry, reason, |all, item| {
-            all.stores.push((item.text().into(), Arc::new(store::Imported(object))));
+            all.stores.push((item.text().into(), Arc::new(store_bridge::Imported(object))));
             true
         })
     }

@@ -56,6 +56,8 @@
 //! [`Gate`] · [`Delivery`] · [`Secret`] · [`Refusal`], [`Error`] · [`log`] · [`manifest`] · [`kernel`]
 
 mod abi;
+mod answers;
+mod batch;
 mod bridge;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -72,9 +74,12 @@ mod plugin;
 mod secret;
 mod session;
 mod store;
+mod store_bridge;
 mod units;
 
 pub use abi::completion::Completion;
+pub use answers::{Found, Keys, Page, Record};
+pub use batch::{Batch, Change, Expect, Op};
 pub use context::{Claims, Context, Name, Token};
 pub use decision::{Act, Answer, Decision, Event};
 pub use delivery::{Delivery, Message, Undelivered};
@@ -85,10 +90,7 @@ pub use log::Level;
 pub use plugin::{Plugin, Registrar};
 pub use secret::{Secret, Wipe};
 pub use session::{Caller, Session, SessionKind, SessionMode, Subject};
-pub use store::{
-    Batch, Change, Expect, Found, Keys, Latency, MAX_KEY, MAX_OPS, MAX_SCAN, MAX_VALUE, Op, Page, Record,
-    Store, StoreError, Usage,
-};
+pub use store::{Latency, MAX_KEY, MAX_OPS, MAX_SCAN, MAX_VALUE, Store, StoreError, Usage};
 pub use units::{Size, Span, Time};
 
 /// Exports a plugin from its library: `export_plugin!(Type, "name")`.

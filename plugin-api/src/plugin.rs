@@ -9,7 +9,8 @@ use crate::{
     error::{Error, Result},
     gate::Gate,
     http::{Handler, Route},
-    store::{self, Store},
+    store::Store,
+    store_bridge,
 };
 use serde::de::DeserializeOwned;
 
@@ -45,7 +46,7 @@ impl<'a> Registrar<'a> {
 
     /// Registers a store under the name that `[store] use` gives.
     pub fn store(&mut self, name: &str, store: impl Store) -> Result<()> {
-        let object = objects::store_object(store::Exported(store));
+        let object = objects::store_object(store_bridge::Exported(store));
         let mut reason = Flat::default();
         told(self.inner.add_store(&entry(STORE, name), object, &mut reason), &reason)
     }

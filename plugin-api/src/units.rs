@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn spans_and_sizes_read_as_users_write_them() {
         assert_eq!("30s".parse(), Ok(Span(Duration::from_secs(30))));
-        assert_eq!("12h".parse(), Ok(Span(Duration::from_secs(43_200))));
+        assert_eq!("12h".parse(), Ok(Span(Duration::from_hours(12))));
         assert_eq!("64 MiB".parse(), Ok(Size(64 << 20)));
         for wrong in
             ["", "5", "m", "5 weeks", "-5m", "5.5m", "99999999999999999999s", "18446744073709551615d"]
