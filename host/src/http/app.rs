@@ -1,0 +1,157 @@
+//! The way of a request: checks, body, route, answer, log line.
+use super::{
+    flow::Framing,
+    guard,
+    limits::{self, NoBody},
+    log::{Line, RequestId},
+    problem,
+    request::Checked,
+    site::Site,
+};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts},
+};
+use countersign_plugin_api::{Problem, Refusal};
+use hyper::body::Body as _;
+use std::{
+    convert::Infallible,
+    error::Error,
+    future::{Future, poll_fn},
+    net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
+use tower_service::Service;
+use tracing::Instrument;
+
+/// Below it nothing may be kept by a cache, whatever a route says.
+const API: &str = "/api/auth";
+
+/// A site and its routes: what answers requests. A reload makes a new one.
+pub struct App {
+    site: Site,
+    router: Router,
+}
+
+/// What the connection knows of a request.
+pub(super) struct Arrival {
+    pub(super) socket: IpAddr,
+    pub(super) framing: Framing,
+    pub(super) body_timeout: Duration,
+}
+
+impl App {
+    /// Serves `router` as `site`. Its handlers take a [`Call`](super::Call) and fail with a
+    /// [`Failure`](super::Failure); what the router itself refuses becomes a problem document too.
+    pub fn new(site: Site, router: Router) -> Self {
+        Self { site, router }
+    }
+
+    pub(super) fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Answers a request, whatever it is and whatever happens.
+    pub(super) async fn handle<B>(&self, arrival: Arrival, request: Request<B>) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (mut parts, body) = request.into_parts();
+        let id = RequestId::next();
+        let peer = self.site.client(arrival.socket, &parts.headers);
+        let line = Line::new(id, peer, &parts);
+        let under_api =
+            parts.uri.path().strip_prefix(API).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]));
+        // After a chunked body the wire takes no other request; after one that was not read, nobody could.
+        let mut last = parts.headers.contains_key(header::TRANSFER_ENCODING);
+        let has_body = !body.is_end_stream();
+
+        let response = match self.receive(&arrival, &parts, Body::new(body)).await {
+            Ok(body) => {
+                parts.extensions.insert(Checked { peer, id });
+                let span = tracing::info_span!(target: "countersign::http", "request", %id);
+                self.route(Request::from_parts(parts, Body::from(body))).instrument(span).await
+            }
+            Err(response) => {
+                last |= has_body;
+                response
+            }
+        };
+        let mut response = problem::ensure(response);
+        self.finish(response.headers_mut(), id, under_api, last);
+        line.answered(&response);
+        response
+    }
+
+    /// The body of a request that passes every check.
+    async fn receive(&self, arrival: &Arrival, request: &Parts, body: Body) -> Result<Bytes, Response<Body>> {
+        let refused = |refusal| problem::refused(&refusal);
+        self.check(arrival.framing, request, !body.is_end_stream()).map_err(refused)?;
+        let body = limits::collect(body, arrival.body_timeout).await.map_err(|none| match none {
+            NoBody::Refused(refusal) => refused(refusal),
+            NoBody::TooSlow => problem::blank(StatusCode::REQUEST_TIMEOUT),
+        })?;
+        limits::shallow(&body).map_err(refused)?;
+        Ok(body)
+    }
+
+    fn check(&self, framing: Framing, request: &Parts, has_body: bool) -> Result<(), Refusal> {
+        if framing == Framing::Ambiguous {
+            return Err(Refusal::malformed("the length of the body is ambiguous (RFC 9112 section 6.3)"));
+        }
+        guard::check(&self.site, request, has_body)
+    }
+
+    /// A panic in a handler is that request's failure and nobody else's.
+    async fn route(&self, request: Request<Body>) -> Response<Body> {
+        let mut answering = pin!(self.router.clone().call(request));
+        let outcome = poll_fn(|context| {
+            match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(Ok::<_, Infallible>(response))) => Poll::Ready(Some(response)),
+                Err(payload) => {
+                    // Dropping a payload may panic once more.
+                    let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
+                    Poll::Ready(None)
+                }
+            }
+        });
+        outcome.await.unwrap_or_else(|| {
+            problem::refused(&Refusal::new(Problem::PluginFault).because("a handler of the host panicked"))
+        })
+    }
+
+    /// The headers that every answer has. A page brings a policy of its own.
+    fn finish(&self, headers: &mut HeaderMap, id: RequestId, under_api: bool, last: bool) {
+        for (name, value) in [
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+            (header::CACHE_CONTROL, "no-store"),
+        ] {
+            headers.entry(name).or_insert(HeaderValue::from_static(value));
+        }
+        if under_api {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+            headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+        if self.site.is_development() {
+            let mark = HeaderName::from_static("x-countersign-development");
+            headers.insert(mark, HeaderValue::from_static("true"));
+        }
+        if last {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "app_tests.rs"]
+mod tests;

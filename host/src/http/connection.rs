@@ -1,0 +1,126 @@
+//! One connection: HTTP/1.1 over the wire, from its first byte to a clean end.
+use super::{
+    app::{App, Arrival},
+    flow::{Flow, Waits},
+    limits::MAX_HEAD,
+    server::ServerLimits,
+    wire::Wire,
+};
+use axum::{
+    body::Body,
+    http::{Request, Response},
+};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    net::IpAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::watch,
+    time::timeout,
+};
+
+/// How long, and for how many bytes, a client that was refused may go on sending.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 8 << 10;
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// Serves a connection until it ends, or until `closing` says so and what was begun is answered.
+pub(super) async fn serve<S>(
+    stream: S,
+    peer: IpAddr,
+    limits: ServerLimits,
+    app: watch::Receiver<Arc<App>>,
+    mut closing: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let flow = Flow::new();
+    let waits = Waits { head: limits.head_timeout, idle: limits.idle_timeout, write: limits.write_timeout };
+    let wire = Wire::new(stream, flow.clone(), waits);
+    let service = {
+        let flow = flow.clone();
+        service_fn(move |request: Request<Incoming>| -> Answering {
+            let (serving, framing) = flow.begin(request.headers(), request.body().size_hint().exact());
+            let arrival = Arrival { socket: peer, framing, body_timeout: limits.body_timeout };
+            // A reload puts another application in place; a request keeps the one it began with.
+            let app = Arc::clone(&app.borrow());
+            Box::pin(async move {
+                let response = app.handle(arrival, request).await;
+                drop(serving);
+                Ok(response)
+            })
+        })
+    };
+    let mut connection = http1::Builder::new()
+        .half_close(true) // what was begun is carried out, also for a client that has stopped sending
+        .header_read_timeout(None) // the wire has its own
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(wire, service);
+
+    let ended = tokio::select! {
+        ended = &mut connection => Some(ended),
+        _ = closing.wait_for(|closing| *closing) => None,
+    };
+    let ended = match ended {
+        Some(ended) => Some(ended),
+        None => drain(&mut connection, &flow).await,
+    };
+    let refused = matches!(&ended, Some(Err(error)) if error.is_parse());
+    if let Some(Err(error)) = ended {
+        tracing::debug!(target: "countersign::http", %peer, %error, "connection ended");
+    }
+    close(connection.into_parts().io.into_stream(), refused || flow.has_unread_body()).await;
+}
+
+/// Answers the request that was begun, if one was. `None` when there was none, though a head may have started.
+async fn drain<S, F>(
+    connection: &mut http1::Connection<Wire<S>, F>,
+    flow: &Flow,
+) -> Option<Result<(), hyper::Error>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: hyper::service::HttpService<Incoming, ResBody = Body> + Unpin,
+    F::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    F::Future: Unpin,
+{
+    Pin::new(&mut *connection).graceful_shutdown();
+    poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if flow.is_idle() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+/// Closing a socket that holds unread bytes resets the connection, and the client may lose the answer that
+/// says why: so the end is announced first, and the client gets a moment to see it.
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(stream: S, unread: bool) {
+    let mut stream = pin!(stream);
+    if stream.shutdown().await.is_err() || !unread {
+        return;
+    }
+    let lingering = async {
+        let mut left = [0; 1 << 10];
+        for _ in 0..LINGER_BYTES / left.len() {
+            if !matches!(stream.read(&mut left).await, Ok(1..)) {
+                return;
+            }
+        }
+        // It has not noticed yet. Without reading, its sending comes to a stop.
+        tokio::time::sleep(LINGER).await;
+    };
+    let _ = timeout(LINGER, lingering).await;
+}

@@ -1,0 +1,172 @@
+//! One line for each request, in which nobody can write another.
+use super::problem::Cause;
+use axum::{
+    body::Body,
+    http::{Response, request::Parts},
+};
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Instant,
+};
+
+/// A path is a client's own text: so much of it is logged.
+const MAX_PATH: usize = 200;
+
+/// The number of a request, unlike those of other runs: the answer carries it as `X-Request-Id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestId {
+    run: u32,
+    number: u32,
+}
+
+impl RequestId {
+    pub(super) fn next() -> Self {
+        /// Differs between runs; that is all it has to do.
+        static RUN: LazyLock<u32> =
+            LazyLock::new(|| (RandomState::new().hash_one(std::process::id()) >> 32) as u32);
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        Self { run: *RUN, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+/// Always as long, whatever the number.
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}{:08x}", self.run, self.number)
+    }
+}
+
+/// The line of a request, written when it is answered or given up.
+pub(super) struct Line {
+    id: RequestId,
+    peer: IpAddr,
+    method: String,
+    path: String,
+    started: Instant,
+    answered: bool,
+}
+
+impl Line {
+    pub(super) fn new(id: RequestId, peer: IpAddr, request: &Parts) -> Self {
+        let (method, path) = (safe(request.method.as_str()), safe(request.uri.path()));
+        Self { id, peer, method, path, started: Instant::now(), answered: false }
+    }
+
+    /// Writes it. What is wrong with the server is a warning, what is wrong with a request is not.
+    pub(super) fn answered(mut self, response: &Response<Body>) {
+        self.answered = true;
+        let status = response.status().as_u16();
+        let cause = response.extensions().get::<Cause>();
+        let (problem, because) = cause.map_or(("", ""), |cause| (cause.slug, cause.log.as_str()));
+        let Self { id, peer, method, path, .. } = &self;
+        let micros = self.micros();
+        if status >= 500 {
+            tracing::warn!(
+                target: "countersign::http",
+                request = %id, %peer, %method, %path, status, micros, problem, because, "request"
+            );
+        } else {
+            tracing::info!(
+                target: "countersign::http",
+                request = %id, %peer, %method, %path, status, micros, problem, because, "request"
+            );
+        }
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.answered {
+            let Self { id, peer, method, path, .. } = &*self;
+            tracing::warn!(
+                target: "countersign::http",
+                request = %id, %peer, %method, %path, micros = self.micros(), "request broken off"
+            );
+        }
+    }
+}
+
+/// Printable ASCII, escaped where it was not, and of bounded length.
+fn safe(text: &str) -> String {
+    text.escape_default().take(MAX_PATH).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::Request;
+    use parking_lot::Mutex;
+    use std::{io, sync::Arc};
+    use tracing_subscriber::fmt::MakeWriter;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    impl MakeWriter<'_> for Lines {
+        type Writer = Self;
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    fn logged(work: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
+        tracing::subscriber::with_default(subscriber, work);
+        String::from_utf8(lines.0.lock().clone()).unwrap()
+    }
+
+    fn line(method: &str, uri: &str) -> Line {
+        let request = Request::builder().method(method).uri(uri).body(()).unwrap();
+        Line::new(RequestId::next(), "192.0.2.1".parse().unwrap(), &request.into_parts().0)
+    }
+
+    #[test]
+    fn a_line_has_the_path_without_its_query_and_the_cause_for_the_log() {
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(Cause { slug: "invalid-code", log: "step 7 is spent".into() });
+        let text = logged(|| line("POST", "/mfa/verify?token=canary").answered(&response));
+        assert_eq!(text.lines().count(), 1, "{text}");
+        for part in ["/mfa/verify", "POST", "status=200", "192.0.2.1", "invalid-code", "step 7 is spent"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("canary"), "{text}");
+    }
+
+    #[test]
+    fn a_request_that_is_given_up_has_its_line_too() {
+        let text = logged(|| drop(line("GET", "/")));
+        assert!(text.contains("broken off") && text.lines().count() == 1, "{text}");
+    }
+
+    #[test]
+    fn nobody_writes_a_line_of_their_own() {
+        assert_eq!(safe("/a\r\nb\u{1b}[31m\u{fc}"), "/a\\r\\nb\\u{1b}[31m\\u{fc}");
+        assert_eq!(safe(&"/".repeat(10_000)).len(), MAX_PATH);
+    }
+
+    #[test]
+    fn ids_differ_and_have_one_length() {
+        let ids = [RequestId::next(), RequestId::next(), RequestId { run: 0, number: u32::MAX }];
+        assert_ne!(ids[0], ids[1]);
+        assert!(ids.iter().all(|id| id.to_string().len() == 16));
+    }
+}

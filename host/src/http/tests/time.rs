@@ -1,0 +1,76 @@
+//! How long clients may take, on a clock that moves when everybody waits.
+use super::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Virtual seconds until the server closes a connection on which `sent` came and nothing more.
+async fn closed_after(limits: ServerLimits, sent: &str) -> (u64, String) {
+    let begin = tokio::time::Instant::now();
+    let (mut client, serving) = pipe_of(limits, 1 << 10);
+    client.write_all(sent.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    drop(client);
+    serving.await.unwrap();
+    (begin.elapsed().as_secs(), answer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_clients_are_closed_when_their_time_is_up() {
+    let limits = ServerLimits::default();
+    for (sent, secs, status) in [
+        ("", 10, &[][..]),
+        ("GET /which HTT", 10, &[]),
+        ("GET /which HTTP/1.1\r\nHost: a\r\n", 10, &[]),
+        ("GET /which HTTP/1.1\r\nHost: a\r\n\r\n", 75, &["200"]),
+        ("GET /which HTTP/1.1\r\nHost: a\r\n\r\nGET /", 10, &["200"]),
+        (
+            "POST /length HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+            10,
+            &["408"],
+        ),
+        (
+            "POST /length HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1",
+            10,
+            &["408"],
+        ),
+    ] {
+        let (after, answer) = closed_after(limits, sent).await;
+        assert_eq!((after, statuses(&answer)), (secs, status.to_vec()), "{sent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crumb_now_and_then_does_not_prolong_a_head() {
+    let begin = tokio::time::Instant::now();
+    let (mut client, serving) = pipe(ServerLimits::default());
+    while client.write_all(b"G").await.is_ok() && !serving.is_finished() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(begin.elapsed() < Duration::from_secs(12), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_its_answer_is_not_waited_for() {
+    let begin = tokio::time::Instant::now();
+    let (mut client, serving) = pipe_of(ServerLimits::default(), 1 << 10);
+    client.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    serving.await.unwrap();
+    assert_eq!(begin.elapsed().as_secs(), 10);
+    drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_takes_the_time_it_takes() {
+    let (mut client, server) = duplex(1 << 10);
+    let (_keep, closing) = watch::channel(false);
+    let routes = routes();
+    let address = "127.0.0.1".parse().unwrap();
+    tokio::spawn(connection::serve(server, address, ServerLimits::default(), routes.apps, closing));
+    client.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    routes.begun.notified().await;
+    tokio::time::sleep(HOUR).await;
+    routes.go.notify_one();
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}

@@ -1,0 +1,144 @@
+//! The bytes of one connection on their way to the HTTP parser and back, and how long they may take.
+use super::flow::{Flow, Wait, Waits};
+use hyper::rt::ReadBufCursor;
+use std::{
+    future::Future,
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
+
+/// Bytes taken from the socket at once.
+const PIECE: usize = 8 << 10;
+
+/// The end of a wait, set anew when the wait is another.
+#[derive(Default)]
+struct Deadline {
+    sleep: Option<Pin<Box<Sleep>>>,
+    of: Option<Wait>,
+}
+
+impl Deadline {
+    /// Pending until the wait called `of` has lasted for `wait`.
+    fn poll(&mut self, of: Wait, wait: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait)));
+        if self.of != Some(of) {
+            self.of = Some(of);
+            sleep.as_mut().reset(Instant::now() + wait);
+        }
+        sleep.as_mut().poll(cx)
+    }
+    fn clear(&mut self) {
+        self.of = None;
+    }
+}
+
+/// A connection as the HTTP parser sees it.
+pub(super) struct Wire<S> {
+    stream: S,
+    flow: Flow,
+    waits: Waits,
+    /// Received, and not yet due.
+    withheld: Vec<u8>,
+    reading: Deadline,
+    writing: Deadline,
+}
+
+impl<S> Wire<S> {
+    pub(super) fn new(stream: S, flow: Flow, waits: Waits) -> Self {
+        let (reading, writing) = (Deadline::default(), Deadline::default());
+        Self { stream, flow, waits, withheld: Vec::new(), reading, writing }
+    }
+    pub(super) fn into_stream(self) -> S {
+        self.stream
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Wire<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut out: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let wire = self.get_mut();
+        if !wire.withheld.is_empty() {
+            let offered = &wire.withheld[..wire.withheld.len().min(out.remaining())];
+            let taken = wire.flow.pass(offered)?;
+            out.put_slice(&wire.withheld[..taken]);
+            wire.withheld.drain(..taken);
+            if wire.withheld.is_empty() {
+                wire.withheld = Vec::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let mut space = [MaybeUninit::uninit(); PIECE];
+        let space_len = space.len().min(out.remaining());
+        let mut piece = ReadBuf::uninit(&mut space[..space_len]);
+        match Pin::new(&mut wire.stream).poll_read(cx, &mut piece) {
+            Poll::Ready(outcome) => {
+                outcome?;
+                let bytes = piece.filled();
+                let taken = if bytes.is_empty() { 0 } else { wire.flow.pass(bytes)? };
+                out.put_slice(&bytes[..taken]);
+                wire.withheld.extend_from_slice(&bytes[taken..]);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => {
+                let Some((of, wait)) = wire.flow.wait(&wire.waits) else { return Poll::Pending };
+                ready!(wire.reading.poll(of, wait, cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Nobody waits for ever for a client that does not read its answer.
+    fn unless_stalled<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        self.flow.stalled(written.is_pending());
+        if written.is_ready() {
+            self.writing.clear();
+            return written;
+        }
+        ready!(self.writing.poll((0, false), self.waits.write, cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Wire<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let wire = self.get_mut();
+        let written = Pin::new(&mut wire.stream).poll_write(cx, bytes);
+        wire.unless_stalled(written, cx)
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wire = self.get_mut();
+        let flushed = Pin::new(&mut wire.stream).poll_flush(cx);
+        wire.unless_stalled(flushed, cx)
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wire = self.get_mut();
+        let written = Pin::new(&mut wire.stream).poll_write_vectored(cx, slices);
+        wire.unless_stalled(written, cx)
+    }
+}
