@@ -1,0 +1,260 @@
+//! The documentation is true: what it links to and names exists, what it shows loads, and its commands are run.
+use countersign_tests::{Artifacts, Site};
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+};
+use toml_edit::DocumentMut;
+use xtask::project::{self, cargo, root, which};
+
+/// Where the README's host listens.
+const ADDRESS: &str = "127.0.0.1:8080";
+
+#[test]
+fn links_lead_somewhere() {
+    for page in pages() {
+        let text = read(&page);
+        let targets =
+            text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+        for target in targets.filter(|target| !target.contains("://")) {
+            let file = target.split('#').next().unwrap_or_default();
+            let there = page.parent().expect("a page lies in a folder").join(file);
+            assert!(root().join(&there).exists(), "{} links to {target}", page.display());
+        }
+    }
+}
+
+#[test]
+fn what_the_architecture_names_exists() {
+    let page = read("ARCHITECTURE.md");
+    let paths: BTreeSet<&str> = code_spans(&page).filter(|span| is_path(span)).collect();
+    assert!(paths.len() > 50, "the page names hardly any file");
+    for path in paths {
+        assert!(root().join(path).exists(), "ARCHITECTURE.md names {path}");
+    }
+    let mut items = 0;
+    for row in page.lines().filter(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let Some(at) = cells.iter().position(|cell| cell.starts_with('`') && cell.ends_with(".rs`")) else {
+            continue;
+        };
+        let Some(item) = cells.get(at + 1).and_then(|cell| cell.strip_prefix('`')?.strip_suffix('`')) else {
+            continue;
+        };
+        let file = cells[at].trim_matches('`');
+        items += 1;
+        assert!(defines(&read(file), item), "{file} has no `{item}`, as ARCHITECTURE.md says");
+    }
+    assert!(items > 25, "the tables are not where they are looked for");
+}
+
+#[test]
+fn the_plugin_shown_is_the_one_that_is_compiled() {
+    let front = read("plugin-api/src/lib.rs");
+    let comment: String = front
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .fold(String::new(), |text, line| text + line.strip_prefix(' ').unwrap_or(line) + "\n");
+    let tested = blocks(&comment).into_iter().find(|block| block.info == "no_run").expect("a doctest");
+    // What a doctest hides starts with `# `.
+    let shown: String =
+        tested.text.lines().filter(|line| !line.starts_with("# ")).map(|line| format!("{line}\n")).collect();
+    let readme = blocks(&read("README.md"));
+    let programs: Vec<&Block> = readme.iter().filter(|block| block.info == "rust").collect();
+    assert_eq!(programs.len(), 1);
+    assert_eq!(programs[0].text, shown);
+}
+
+#[test]
+fn the_configuration_shown_is_accepted() {
+    let readme = blocks(&read("README.md"));
+    let tables: Vec<&Block> = readme.iter().filter(|block| block.info == "toml").collect();
+    assert!(tables.len() >= 2);
+    for block in tables {
+        let shown: DocumentMut = block.text.parse().expect("TOML");
+        let site = Site::new();
+        if shown.contains_key("delivery") {
+            site.add_plugin(&Artifacts::get().fixture("hello-delivery"));
+        }
+        site.edit(|config| shown.iter().for_each(|(key, value)| config[key] = value.clone()));
+        let output = site.run(&["config", "check"]);
+        assert!(output.status.success(), "{}\n{}", block.text, said(&output));
+        drop(site.start());
+    }
+}
+
+#[test]
+fn commands_that_are_mentioned_exist() {
+    let mut mentioned = BTreeSet::new();
+    for page in pages() {
+        let text = read(&page);
+        let shell = blocks(&text).into_iter().filter(|block| block.info.starts_with("sh"));
+        let lines: Vec<String> =
+            shell.flat_map(|block| block.text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        let spans = code_spans(&text).map(str::to_owned);
+        mentioned.extend(spans.chain(lines).filter_map(|text| command_words(&text)));
+    }
+    let ours = mentioned.iter().filter(|words| words[0] == "countersign").count();
+    assert!(
+        ours > 8 && mentioned.len() > ours + 3,
+        "the commands are not where they are looked for: {mentioned:?}"
+    );
+    for words in mentioned {
+        let mut command = match words[0].as_str() {
+            "countersign" => project::command(Artifacts::get().binary()),
+            _ => {
+                let mut xtask = cargo();
+                xtask.args(["run", "--quiet", "--package", "xtask", "--"]);
+                xtask
+            }
+        };
+        let output = command.args(&words[1..]).arg("--help").output().expect("it starts");
+        let help = said(&output);
+        // Help for a command that there is not is the help of what stands above it, or an error.
+        let usage = format!("Usage: {}", words[..].join(" ").replace("xtask", "cargo xtask"));
+        assert!(output.status.success() && help.contains(&usage), "{words:?} is mentioned\n{help}");
+    }
+}
+
+#[test]
+fn the_way_in_the_readme_can_be_gone() {
+    for tool in ["bash", "curl", "oathtool"] {
+        assert!(which(tool).is_some(), "{tool} is not installed");
+    }
+    let readme = blocks(&read("README.md"));
+    // A directory and an address of its own, and nothing else of it.
+    let site = Site::new();
+    let walk = site.path("walk");
+    fs::create_dir(&walk).expect("a directory");
+    let address = site.address().to_string();
+
+    let mut script = String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
+    let mut answers = Vec::new();
+    for (at, block) in readme.iter().enumerate() {
+        match block.info.as_str() {
+            "sh walk" => script += &format!("exec >{at}.out\n{}", block.text.replace(ADDRESS, &address)),
+            "json answer" => answers.push((at - 1, block)),
+            _ => {}
+        }
+        if block.text.starts_with("countersign init") {
+            script += &format!("sed -i 's/{ADDRESS}/{address}/' countersign.toml\n");
+        }
+    }
+    assert!(answers.len() >= 4);
+    let path = std::env::join_paths(
+        std::iter::once(Artifacts::get().dir().to_owned())
+            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+    );
+    let mut bash = project::command("bash");
+    bash.args(["-c", &script]).current_dir(&walk).env("PATH", path.expect("a path")).stdin(Stdio::null());
+    let output = bash.output().expect("bash starts");
+    assert!(output.status.success(), "{}\n{}", said(&output), script);
+
+    for (at, block) in answers {
+        let out = fs::read_to_string(walk.join(format!("{at}.out"))).expect("an output");
+        let answer =
+            out.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or(Value::Null);
+        let shown: Value = serde_json::from_str(&block.text).expect("JSON");
+        if let Err(difference) = alike("", &shown, &answer) {
+            panic!("README shows another answer{difference}\nshown  {shown}\nanswer {answer}");
+        }
+    }
+}
+
+/// Whether an answer has the form that is shown, and its values where they do not differ from run to run.
+fn alike(at: &str, shown: &Value, answer: &Value) -> Result<(), String> {
+    let varies = at.ends_with("id")
+        || at.ends_with("_at")
+        || at.ends_with("challenge")
+        || at.contains("recovery_codes");
+    let different = || Err(format!(" at {at}: {shown}, {answer}"));
+    match (shown, answer) {
+        (Value::Object(shown), Value::Object(answer)) => {
+            let keys = |map: &serde_json::Map<String, Value>| map.keys().cloned().collect::<BTreeSet<_>>();
+            if keys(shown) != keys(answer) {
+                return Err(format!(" at {at}: {:?}, {:?}", keys(shown), keys(answer)));
+            }
+            shown.iter().try_for_each(|(key, value)| alike(&format!("{at}.{key}"), value, &answer[key]))
+        }
+        (Value::Array(_), Value::Array(answer)) if varies && !answer.is_empty() => Ok(()),
+        (Value::String(_), Value::String(_)) if varies => Ok(()),
+        _ if shown == answer => Ok(()),
+        _ => different(),
+    }
+}
+
+/// A fenced block: what follows the fence, and the text.
+struct Block {
+    info: String,
+    text: String,
+}
+
+fn blocks(page: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for line in page.lines() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(info), None) => open = Some(Block { info: info.into(), text: String::new() }),
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some(block)) => block.text += &format!("{line}\n"),
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a fence is not closed");
+    blocks
+}
+
+/// What stands between backticks, outside of fences.
+fn code_spans(page: &str) -> impl Iterator<Item = &str> {
+    page.split("```").step_by(2).flat_map(|text| text.split('`').skip(1).step_by(2))
+}
+
+/// `host/src/api.rs`, `host/src/auth/`: a path from the root.
+fn is_path(span: &str) -> bool {
+    const TOPS: [&str; 7] = ["plugin-api/", "host/", "plugin-mfa/", "store-", "tests/", "xtask/", "docs/"];
+    TOPS.iter().any(|top| span.starts_with(top)) && span.contains('/') && !span.contains(' ')
+}
+
+/// Whether a source file defines the last part of a path such as `Kernel::run`.
+fn defines(source: &str, item: &str) -> bool {
+    let name = item.rsplit("::").next().unwrap_or(item);
+    ["fn", "struct", "enum", "trait", "const"].iter().any(|kind| {
+        source.match_indices(&format!("{kind} {name}")).any(|(at, found)| {
+            let next = source[at + found.len()..].chars().next();
+            next.is_none_or(|c| !c.is_alphanumeric() && c != '_')
+        })
+    })
+}
+
+/// The words of one of our commands, up to the first that is an argument.
+fn command_words(text: &str) -> Option<Vec<String>> {
+    let text = text.strip_prefix("cargo ").filter(|rest| rest.starts_with("xtask ")).unwrap_or(text);
+    let is_word = |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase());
+    let words: Vec<String> = text.split_ascii_whitespace().take_while(is_word).map(Into::into).collect();
+    (words.len() > 1 && ["countersign", "xtask"].contains(&words[0].as_str())).then_some(words)
+}
+
+/// The pages that are read by people, relative to the root.
+fn pages() -> Vec<PathBuf> {
+    let markdown = |dir: &str| {
+        let entries = fs::read_dir(root().join(dir)).expect("a folder");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let pages = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+        pages.map(|path| path.strip_prefix(root()).expect("below the root").to_owned()).collect::<Vec<_>>()
+    };
+    let pages: Vec<PathBuf> = ["", "docs/adr"].into_iter().flat_map(markdown).collect();
+    assert!(pages.contains(&"README.md".into()) && pages.len() > 10, "{pages:?}");
+    pages
+}
+
+fn read(file: impl AsRef<Path>) -> String {
+    let file = file.as_ref();
+    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
