@@ -19,6 +19,8 @@
 
 mod shard;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use countersign_plugin_api::{
     Error, MAX_KEY, MAX_VALUE, Plugin, Registrar, Result, Size, export_plugin, log,
@@ -71,39 +73,5 @@ impl Plugin for Config {
         kernel.store("memory", Memory::new(self.max_records, self.max_bytes.0))?;
         log::warn("the store is in memory only: a restart forgets every account, session and factor");
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn checked(table: &str) -> Result<(), String> {
-        let config: Config = serde_json::from_str(table).map_err(|error| error.to_string())?;
-        config.check().map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn volatility_must_be_said() {
-        for table in ["{}", r#"{"volatile":false}"#, r#"{"max_records":10,"max_bytes":"1 GiB"}"#] {
-            let error = checked(table).expect_err(table);
-            assert!(error.contains("volatile = true") && error.contains("restart"), "{error}");
-        }
-        assert_eq!(checked(r#"{"volatile":true}"#), Ok(()));
-        assert_eq!(checked(r#"{"volatile":true,"max_records":1000000,"max_bytes":"64 MiB"}"#), Ok(()));
-    }
-
-    #[test]
-    fn bounds_that_hold_nothing_and_unknown_keys_are_refused() {
-        for (table, word) in [
-            (r#"{"volatile":true,"max_records":0}"#, "max_records"),
-            (r#"{"volatile":true,"max_bytes":"64 KiB"}"#, "max_bytes"),
-            (r#"{"volatile":true,"max_bytes":"64 MB"}"#, "64 MB"),
-            (r#"{"volatile":true,"max_record":1}"#, "max_record"),
-            (r#"{"volatile":"yes"}"#, "boolean"),
-        ] {
-            let error = checked(table).expect_err(table);
-            assert!(error.contains(word), "{error}");
-        }
     }
 }

@@ -14,10 +14,10 @@ use std::{
 };
 
 /// A power of two, and at most as many as a mask has bits.
-const SHARDS: usize = 64;
+pub(crate) const SHARDS: usize = 64;
 /// The leading bytes of a key that decide its shard: a subject's home, so that a batch about one subject
 /// takes one lock.
-const HOME: usize = 8;
+pub(crate) const HOME: usize = 8;
 /// One write in so many goes on with the sweep of the shards that it has locked, by twice as many keys: what
 /// has expired is soon less than what has not, and no single write pays for more than one step.
 const SWEEP_EVERY: u64 = 16;
@@ -44,7 +44,7 @@ impl Memory {
         }
     }
 
-    fn apply_now(&self, batch: &Batch) -> Result<(), StoreError> {
+    pub(crate) fn apply_now(&self, batch: &Batch) -> Result<(), StoreError> {
         if !batch.is_within_bounds() {
             return Err(StoreError::Unavailable);
         }
@@ -172,7 +172,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn shard_of(key: &[u8]) -> u32 {
+pub(crate) fn shard_of(key: &[u8]) -> u32 {
     let mut home = [0; HOME];
     let len = key.len().min(HOME);
     home[..len].copy_from_slice(&key[..len]);
@@ -265,167 +265,5 @@ impl Eq for Head<'_> {}
 impl PartialEq for Head<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::shard::OVERHEAD;
-    use countersign_plugin_api::{Expect, conformance::store as kit, kernel::OnDone};
-    use std::{
-        sync::{Arc, mpsc},
-        thread,
-    };
-
-    struct Told(mpsc::Sender<Result<(), StoreError>>);
-    impl OnDone for Told {
-        fn done(&self, outcome: Result<(), StoreError>) {
-            let _ = self.0.send(outcome);
-        }
-    }
-
-    fn batch(now: u64, fill: impl FnOnce(&mut Batch)) -> Batch {
-        let mut batch = Batch::new(Time::from_secs(now));
-        fill(&mut batch);
-        batch
-    }
-    fn put(now: u64, key: &[u8], len: usize, expires_at: Time) -> Batch {
-        batch(now, |batch| batch.put(key, Expect::Any, &vec![0; len], expires_at))
-    }
-    /// What lies in the shards, counted afresh.
-    fn recount(memory: &Memory) -> Amount {
-        let mut held = Amount::default();
-        for shard in &memory.shards {
-            for (key, record) in lock(shard).range(Bound::Unbounded, b"") {
-                held += Amount { records: 1, bytes: cost(key, record.value) };
-            }
-        }
-        held
-    }
-    fn ledger(memory: &Memory) -> Amount {
-        let usage = memory.usage().expect("usage");
-        Amount { records: usage.records, bytes: usage.bytes }
-    }
-
-    #[test]
-    fn keeps_the_contract() {
-        let store: Arc<dyn Store> = Arc::new(Memory::new(1_000_000, 64 << 20));
-        assert_eq!(kit::check_all(&store), Ok(()));
-    }
-
-    #[test]
-    fn is_full_by_records_and_by_bytes() {
-        let by_records: Arc<dyn Store> = Arc::new(Memory::new(50, 64 << 20));
-        assert_eq!(kit::full_only_when_it_grows(&by_records, 50), Ok(()));
-        let by_bytes: Arc<dyn Store> = Arc::new(Memory::new(1_000_000, 100 << 10));
-        assert_eq!(kit::full_only_when_it_grows(&by_bytes, 100), Ok(()));
-    }
-
-    #[test]
-    fn the_outcome_is_told_before_apply_returns() {
-        let (told, outcomes) = mpsc::channel();
-        let memory = Memory::new(1, 1 << 20);
-        memory.apply(put(1, b"a", 1, Time::NEVER), Completion::new(Arc::new(Told(told.clone()))));
-        memory.apply(put(1, b"b", 1, Time::NEVER), Completion::new(Arc::new(Told(told))));
-        assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), [Ok(()), Err(StoreError::Full)]);
-    }
-
-    #[test]
-    fn bytes_count_keys_values_and_overhead() {
-        let memory = Memory::new(10, 1 << 20);
-        let steps = [
-            (put(1, b"key", 100, Time::NEVER), 103 + OVERHEAD, 1),
-            (put(1, b"key", 7, Time::NEVER), 10 + OVERHEAD, 1),
-            (put(1, b"other", 0, Time::NEVER), 15 + 2 * OVERHEAD, 2),
-            (batch(1, |batch| batch.delete(b"key", Expect::Any)), 5 + OVERHEAD, 1),
-            (batch(1, |batch| batch.delete(b"key", Expect::Any)), 5 + OVERHEAD, 1),
-            (batch(1, |batch| batch.require(b"other", Expect::Any)), 5 + OVERHEAD, 1),
-            (batch(1, |batch| batch.delete(b"other", Expect::Any)), 0, 0),
-        ];
-        for (batch, bytes, records) in steps {
-            assert_eq!(memory.apply_now(&batch), Ok(()));
-            assert_eq!(ledger(&memory), Amount { records, bytes });
-        }
-    }
-
-    #[test]
-    fn a_full_store_discards_what_has_expired_and_nothing_else() {
-        let memory = Memory::new(20, 1 << 20);
-        for n in 0..20u8 {
-            let expires_at = if n < 5 { Time::from_secs(100) } else { Time::from_secs(200) };
-            assert_eq!(memory.apply_now(&put(1, &[n; 9], 1, expires_at)), Ok(()));
-        }
-        assert_eq!(memory.apply_now(&put(99, b"new 0", 1, Time::NEVER)), Err(StoreError::Full));
-        for n in 0..5 {
-            let key = format!("new {n}");
-            assert_eq!(memory.apply_now(&put(100, key.as_bytes(), 1, Time::NEVER)), Ok(()), "{key}");
-        }
-        // An older instant does not turn back the store's time, and a later one has room to make once more.
-        assert_eq!(memory.apply_now(&put(50, b"new 5", 1, Time::NEVER)), Err(StoreError::Full));
-        assert_eq!(ledger(&memory), recount(&memory));
-        assert_eq!(memory.apply_now(&put(200, b"new 5", 1, Time::NEVER)), Ok(()));
-        assert_eq!(ledger(&memory).records, 6);
-    }
-
-    #[test]
-    fn what_has_expired_goes_while_others_are_written() {
-        let memory = Memory::new(1_000_000, 64 << 20);
-        for n in 0..20_000u64 {
-            let key = [&n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[..], b"session"].concat();
-            assert_eq!(memory.apply_now(&put(n, &key, 8, Time::from_secs(n + 100))), Ok(()));
-        }
-        let held = ledger(&memory);
-        assert_eq!(held, recount(&memory));
-        assert!(held.records < 2_000, "100 live, {} held", held.records);
-    }
-
-    #[test]
-    fn the_ledger_is_exact_whatever_runs_at_once() {
-        const MOST: u64 = 120;
-        let memory = Memory::new(MOST, 1 << 20);
-        thread::scope(|scope| {
-            for seed in 0..4u64 {
-                let memory = &memory;
-                scope.spawn(move || {
-                    let mut random = seed + 1;
-                    for round in 0..3_000u64 {
-                        let batch = batch(round, |batch| {
-                            for _ in 0..3 {
-                                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                                let key = [(random >> 56) as u8 & 0xFE; 9];
-                                let len = (random >> 40) as usize % 64;
-                                if batch.ops().any(|op| op.key == key) {
-                                    continue;
-                                }
-                                match random >> 33 & 3 {
-                                    0 => batch.delete(&key, Expect::Any),
-                                    1 => batch.put(&key, Expect::Absent, &vec![0; len], Time::NEVER),
-                                    2 => batch.put(
-                                        &key,
-                                        Expect::Any,
-                                        &vec![0; len],
-                                        Time::from_secs(round + 9),
-                                    ),
-                                    _ => batch.put(&key, Expect::Any, &vec![0; len], Time::NEVER),
-                                }
-                            }
-                        });
-                        let _ = memory.apply_now(&batch);
-                        assert!(ledger(memory).records <= MOST);
-                    }
-                });
-            }
-        });
-        assert_eq!(ledger(&memory), recount(&memory));
-    }
-
-    #[test]
-    fn a_short_key_lies_under_the_prefix_it_starts_with() {
-        for key in [&b"a"[..], b"a\0", b"abcdefg", b"abcdefgh", b"abcdefghi", b"\xff\xff"] {
-            assert!(shard_of(key) < 64);
-            let longer = [key, b"12345678"].concat();
-            assert!(key.len() < HOME || shard_of(key) == shard_of(&longer));
-        }
     }
 }
