@@ -142,8 +142,12 @@ impl Loaded {
     /// # Safety
     /// `symbol` is the address of the symbol [`Loaded::SYMBOL`] in a library that is never closed.
     pub unsafe fn attach(symbol: *const c_void) -> Result<Self, Incompatible> {
-        // SAFETY: the caller's promise; a header starts with abi_stable's own version, checked by `upgrade`.
-        let header = unsafe { *symbol.cast::<AbiHeaderRef>() };
+        if symbol.is_null() {
+            return Err(Incompatible::new("its symbol leads nowhere"));
+        }
+        // SAFETY: the caller's promise; the symbol is the header itself and an AbiHeaderRef the pointer to one.
+        // A header starts with abi_stable's own version, checked by `upgrade`.
+        let header = unsafe { std::mem::transmute::<*const c_void, AbiHeaderRef>(symbol) };
         let header = header
             .upgrade()
             .map_err(|_| Incompatible::new("it was built with another version of abi_stable"))?;
