@@ -2,6 +2,7 @@
 use crate::{Artifacts, Clock, Host};
 use sha2::{Digest, Sha256};
 use std::{
+    ffi::OsString,
     fmt::Write,
     fs::{self, File, Permissions},
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -22,13 +23,14 @@ pub struct Site {
     dir: TempDir,
     address: SocketAddr,
     clock: Option<Clock>,
+    environment: Vec<(String, OsString)>,
 }
 
 impl Site {
     /// As `countersign init` leaves it, but for where it listens and that strangers may sign up without a mail.
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("countersign-").tempdir().expect("a directory");
-        let site = Self { dir, address: own_address(), clock: None };
+        let site = Self { dir, address: own_address(), clock: None, environment: Vec::new() };
         let output = site.command(&["init"]).arg(site.dir()).output().expect("the binary starts");
         assert!(output.status.success(), "init: {}", String::from_utf8_lossy(&output.stderr));
         site.edit(|config| {
@@ -53,6 +55,12 @@ impl Site {
     #[must_use]
     pub fn with_clock(mut self) -> Self {
         self.clock = Some(Clock::new(self.path("clock")));
+        self
+    }
+    /// The same, with a variable in the environment of whatever is run.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
         self
     }
 
@@ -114,6 +122,7 @@ impl Site {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = project::command(Artifacts::get().binary());
         command.current_dir(self.dir()).args(words).stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(clock) = &self.clock {
             clock.preload(&mut command);
         }
