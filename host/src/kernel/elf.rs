@@ -14,8 +14,9 @@ use object::{
 const SYSTEM: &[&str] =
     &["libc.so.6", "libm.so.6", "libgcc_s.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1"];
 
-/// Checks the bytes of a library and reads its manifest. The error completes "it …" or stands alone.
-pub(super) fn inspect(bytes: &[u8]) -> Result<Manifest, String> {
+/// Checks the bytes of a library; reads its manifest, and the names of the libraries that it needs. The error
+/// completes "it …" or stands alone.
+pub(super) fn inspect(bytes: &[u8]) -> Result<(Manifest, Vec<String>), String> {
     let unreadable = |error: object::Error| format!("it is not a whole ELF file: {error}");
     let header = FileHeader64::<Le>::parse(bytes)
         .map_err(|_| "it is not a 64-bit little-endian ELF file".to_owned())?;
@@ -37,8 +38,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Manifest, String> {
     }
     let manifest =
         Manifest::parse(section.data(Le, bytes).map_err(unreadable)?).map_err(|e| e.to_string())?;
-    dependencies(header, bytes)?;
-    Ok(manifest)
+    Ok((manifest, dependencies(header, bytes)?))
 }
 
 /// A library that was cut short kills the process by SIGBUS when it is opened.
@@ -61,7 +61,8 @@ fn whole(header: &FileHeader64<Le>, bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn dependencies(header: &FileHeader64<Le>, bytes: &[u8]) -> Result<(), String> {
+fn dependencies(header: &FileHeader64<Le>, bytes: &[u8]) -> Result<Vec<String>, String> {
+    let mut needed = Vec::new();
     let unreadable = |error: object::Error| format!("it is not a whole ELF file: {error}");
     let segments = header.program_headers(Le, bytes).map_err(unreadable)?;
     for segment in segments {
@@ -78,9 +79,10 @@ fn dependencies(header: &FileHeader64<Le>, bytes: &[u8]) -> Result<(), String> {
                     "it needs the library {name}, and a plugin may need the C library's only"
                 ));
             }
+            needed.push(name.to_owned());
         }
     }
-    Ok(())
+    Ok(needed)
 }
 
 fn at_address<'a, P: ProgramHeader<Endian = Le>>(

@@ -15,6 +15,7 @@ pub struct Candidate {
     bytes: Vec<u8>,
     sha256: [u8; 32],
     manifest: Manifest,
+    needs: Vec<String>,
 }
 
 impl Candidate {
@@ -36,7 +37,7 @@ impl Candidate {
                 hex(pin)
             ));
         }
-        let manifest = elf::inspect(&bytes)?;
+        let (manifest, needs) = elf::inspect(&bytes)?;
         if manifest.panic != "unwind" {
             return Err(format!(
                 "it was built with panic = \"{}\", and a panic in it would end the host; build it with panic = \"unwind\"",
@@ -49,7 +50,7 @@ impl Candidate {
                 manifest.api
             ));
         }
-        Ok(Self { bytes, sha256, manifest })
+        Ok(Self { bytes, sha256, manifest, needs })
     }
 
     /// What it says of itself.
@@ -60,6 +61,11 @@ impl Candidate {
     /// The hash of its bytes.
     pub fn sha256(&self) -> &[u8; 32] {
         &self.sha256
+    }
+
+    /// The libraries that it is linked against.
+    pub fn needs(&self) -> &[String] {
+        &self.needs
     }
 
     /// The bytes that were judged.
@@ -83,6 +89,9 @@ impl Candidate {
         // the operator set; the ELF bounds were checked, and the copy cannot change.
         let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) }
             .map_err(|error| format!("it cannot be opened: {error}"))?;
+        // The loader takes a path that it knows for the library that it knows, and a closed descriptor's number is
+        // given out again: the next plugin would come back as this one. So this one stays open.
+        std::mem::forget(copy);
         // SAFETY: only the symbol's address is taken, as a pointer to its first bytes.
         let symbol = unsafe { library.get::<*const c_void>(Loaded::SYMBOL.as_bytes()) }
             .map_err(|_| "it does not export the symbol of a plugin; use export_plugin!".to_owned())?;
