@@ -1,1 +1,14 @@
 //! The kernel that loads Countersign plugins, and the auth host built on it.
+
+mod accounts;
+mod api;
+pub mod app;
+mod auth;
+pub mod cli;
+pub mod config;
+mod control;
+pub mod http;
+pub mod kernel;
+mod logs;
+mod records;
+mod sessions;

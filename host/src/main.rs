@@ -1,2 +1,4 @@
 //! The `countersign` command.
-fn main() {}
+fn main() -> std::process::ExitCode {
+    countersign_host::cli::run()
+}

@@ -8,6 +8,7 @@ pub(crate) mod plugin;
 mod session;
 mod views;
 
+pub(crate) use login::sign_up;
 pub(crate) use views::{caller_json, user_json};
 
 use crate::{

@@ -1,6 +1,7 @@
 //! Changes to the file that keep its comments and its look.
 use super::{
     Problem, Problems,
+    plugin_tables::TableName,
     replace::Replacement,
     source::{self, Source, Unread},
     tree, unreadable,
@@ -66,6 +67,20 @@ pub fn unpin(config: &Path, library: &str) -> Result<bool, Problems> {
             document.set_trailing(format!("{kept}{trailing}"));
         }
         Ok(true)
+    })
+}
+
+/// Removes the table of a plugin with all that is below it; false when there is none.
+pub fn drop_table(config: &Path, plugin: &str) -> Result<bool, Problems> {
+    change(config, |document| {
+        let (parent, key) = TableName::of(plugin).parts();
+        let removed = match parent {
+            None => document.remove(key),
+            Some(parent) => {
+                document.get_mut(parent).and_then(Item::as_table_like_mut).and_then(|table| table.remove(key))
+            }
+        };
+        Ok(removed.is_some())
     })
 }
 

@@ -139,6 +139,9 @@ impl<'a> TableName<'a> {
     pub(super) fn path(self) -> String {
         join(self.parent.unwrap_or_default(), self.key)
     }
+    pub(super) fn parts(self) -> (Option<&'static str>, &'a str) {
+        (self.parent, self.key)
+    }
     fn plugin(self) -> String {
         self.parent.map_or(self.key.to_owned(), |parent| format!("{parent}-{}", self.key))
     }

@@ -30,7 +30,7 @@ pub(crate) use act::{Answer, Granted, absorb};
 pub(crate) use call::Call;
 pub(crate) use hashing::Cost;
 pub(crate) use place::{HOST, Place};
-pub(crate) use registry::Mounted;
+pub(crate) use registry::{Mounted, in_use};
 pub(crate) use view::View;
 
 use crate::config::Config;
@@ -104,6 +104,12 @@ impl Kernel {
         if problems.is_empty() { Ok(()) } else { Err(StartError(problems)) }
     }
 
+    /// Opens a plugin that is about to be installed, and asks it about its table if it is in use. Nothing is
+    /// registered. The error names `file`.
+    pub fn try_out(config: &Config, file: &str, candidate: Candidate) -> Result<(), String> {
+        registry::try_out_file(config, file, candidate)
+    }
+
     /// Loads, registers and links all that is configured. Refuses, with every reason there is.
     pub async fn start(config: &Config, strict: Strictness) -> Result<Self, StartError> {
         let ring = Ring::load(&config.keys_file).map_err(|error| StartError::one(error.to_string()));
@@ -127,7 +133,7 @@ impl Kernel {
             },
         };
         let kernel = Self::over(registry, ring, settings, config.password.max_concurrent_hashes)?;
-        kernel.recall().await?;
+        kernel.recall(strict.ungated).await?;
         Ok(kernel)
     }
 
@@ -166,7 +172,7 @@ impl Kernel {
     }
 
     /// What the store remembers: the clock's mark, and that logins are gated.
-    async fn recall(&self) -> Result<(), StartError> {
+    async fn recall(&self, ungated: bool) -> Result<(), StartError> {
         let said = |refusal: Refusal| {
             let why = if refusal.log().is_empty() { refusal.detail() } else { refusal.log() };
             StartError::one(format!("the store does not answer: {why}"))
@@ -190,7 +196,7 @@ impl Kernel {
             .await
             .map_err(said)?;
         match (remembered, gate) {
-            (Some(before), None) => {
+            (Some(before), None) if !ungated => {
                 let plugin = String::from_utf8_lossy(&before).into_owned();
                 Err(StartError::one(format!(
                     "this store's logins are gated by the plugin `{plugin}`, which is not loaded: without it every second factor would be skipped; install it again, or run `countersign plugin remove {plugin} --disarm`"
@@ -198,6 +204,12 @@ impl Kernel {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The plugin by which the store remembers that logins are gated.
+    pub async fn gated_by(&self) -> Result<Option<String>, Refusal> {
+        let gate = self.run(&Origin::default(), |call| call.read(call.host_key(KERNEL, GATED))).await?;
+        Ok(gate.map(|plugin| String::from_utf8_lossy(&plugin).into_owned()))
     }
 
     /// Forgets that logins were gated, so that a start without the gate is accepted.

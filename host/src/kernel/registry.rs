@@ -91,6 +91,9 @@ pub(crate) struct GateEntry {
 pub struct Strictness {
     /// Whether a plugin may stand in the configuration without its hash (`--dev`).
     pub unpinned: bool,
+    /// Whether to start although the store remembers a gate that is not loaded: for the command that makes it
+    /// forget.
+    pub ungated: bool,
 }
 
 /// Reads and judges all configured plugins without opening any.
@@ -128,7 +131,7 @@ pub(super) fn candidates(
 
 /// Whether the configuration makes use of a plugin of that name: `store-NAME` and `delivery-NAME` are in use
 /// when `use` names them, all others always.
-fn in_use(config: &Config, name: &str) -> bool {
+pub(crate) fn in_use(config: &Config, name: &str) -> bool {
     match (name.strip_prefix("store-"), name.strip_prefix("delivery-")) {
         (Some(store), _) => store == config.store,
         (_, Some(delivery)) => config.delivery.as_deref() == Some(delivery),
@@ -218,16 +221,8 @@ pub(super) fn check(config: &Config, strict: Strictness) -> Result<(), StartErro
     let found = candidates(config, strict)?;
     let names: Vec<String> = found.iter().map(|(_, _, c)| c.manifest().name.clone()).collect();
     for (file, required, candidate) in found {
-        let name = candidate.manifest().name.clone();
-        if !in_use(config, &name) {
-            continue;
-        }
-        let checked = config
-            .plugin_table(&name)
-            .map_err(|p| Failure::Config(p.to_string()))
-            .and_then(|table| Ok((table, candidate.open().map_err(Failure::Loading)?)))
-            .and_then(|(table, loaded)| loaded.check(&table).map_err(|error| failed(config, &name, error)));
-        if let Err(why) = checked
+        if in_use(config, &candidate.manifest().name)
+            && let Err(why) = try_out(config, candidate)
             && required
         {
             problems.0.push(why.sentence(&file));
@@ -235,6 +230,24 @@ pub(super) fn check(config: &Config, strict: Strictness) -> Result<(), StartErro
     }
     problems.0.extend(unowned(config, &names));
     if problems.0.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// Opens a plugin, and asks it about its table if it is in use. The error is a sentence that names `file`.
+pub(super) fn try_out_file(config: &Config, file: &str, candidate: Candidate) -> Result<(), String> {
+    try_out(config, candidate).map_err(|why| why.sentence(file))
+}
+
+fn try_out(config: &Config, candidate: Candidate) -> Result<(), Failure> {
+    let name = candidate.manifest().name.clone();
+    if RESERVED.contains(&name.as_str()) {
+        return Err(Failure::Loading(format!("no plugin can be named `{name}`")));
+    }
+    let table = config.plugin_table(&name).map_err(|problems| Failure::Config(problems.to_string()))?;
+    let loaded = candidate.open().map_err(Failure::Loading)?;
+    if in_use(config, &name) {
+        loaded.check(&table).map_err(|error| failed(config, &name, error))?;
+    }
+    Ok(())
 }
 
 fn unowned(config: &Config, names: &[String]) -> Option<String> {

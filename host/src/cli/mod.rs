@@ -1,0 +1,333 @@
+//! The command line: what can be asked, and how what was done is said.
+//!
+//! A command returns a [`Report`] for stdout or a [`Failure`] for stderr; with `--json` either is JSON. Exit
+//! status 0 is done, 1 failed, 2 wrong usage or configuration.
+mod check;
+mod failure;
+mod host;
+mod init;
+mod keys;
+mod library;
+mod password;
+mod plugin;
+mod remove;
+mod report;
+mod serve;
+mod user;
+
+#[cfg(test)]
+mod golden;
+
+use crate::config::Registration;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use failure::Failure;
+use report::Report;
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// An auth host whose logins are gated by a second factor that comes out of a plugin.
+///
+/// It keeps accounts and sessions, answers over HTTP, and loads everything else as dynamic libraries: the second
+/// factor, the store, the delivery of mail. One TOML file configures it.
+#[derive(Parser)]
+#[command(
+    name = "countersign",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Example: from nothing to a running host
+  countersign init demo
+  countersign serve --config demo/countersign.toml
+
+Exit status: 0 done, 1 failed, 2 wrong usage or configuration."
+)]
+struct Cli {
+    /// The configuration.
+    #[arg(long, global = true, value_name = "FILE", default_value = "countersign.toml")]
+    config: PathBuf,
+    /// Print JSON: what was done on stdout, errors on stderr.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Init(Init),
+    Serve(Serve),
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    #[command(subcommand)]
+    Keys(Keys),
+    #[command(subcommand)]
+    Plugin(Plugin),
+    #[command(subcommand)]
+    User(User),
+    /// Print a script that completes this command in a shell.
+    #[command(after_help = "\
+Example:
+  countersign completions bash > ~/.local/share/bash-completion/completions/countersign")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Make a directory that a host can start from.
+///
+/// Writes a commented configuration, makes keys, and installs the plugins that lie beside this program, each
+/// pinned to its bytes. Nothing that exists is overwritten.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  countersign init /srv/auth --public-url https://auth.example.org")]
+struct Init {
+    /// The directory; made if need be.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Where the host will listen.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// The origin that browsers will see; https beyond loopback. [default: http:// and the address of --listen]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Who may make an account.
+    #[arg(long, value_enum, default_value_t = Sign::Closed)]
+    registration: Sign,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Sign {
+    /// Administrators alone.
+    Closed,
+    /// Anybody, with an address that is not proven.
+    Open,
+}
+
+impl From<Sign> for Registration {
+    fn from(sign: Sign) -> Self {
+        match sign {
+            Sign::Closed => Self::Closed,
+            Sign::Open => Self::Open,
+        }
+    }
+}
+
+/// Run the host.
+///
+/// It refuses to start with every reason there is. SIGTERM and SIGINT answer what was begun and stop it; SIGHUP
+/// takes over the key file. The log goes to stderr: JSON lines, or text when stderr is a terminal.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  countersign serve --config /srv/auth/countersign.toml
+  RUST_LOG=info,countersign::http=warn countersign serve")]
+struct Serve {
+    /// For development, on loopback alone: plugins need no pin, and every answer is marked.
+    #[arg(long)]
+    dev: bool,
+    /// Start although LD_PRELOAD, LD_AUDIT or LD_LIBRARY_PATH is set, and say so in the log.
+    #[arg(long)]
+    allow_preload: bool,
+    /// How the log looks. [default: pretty on a terminal, else json]
+    #[arg(long, value_enum)]
+    log_format: Option<crate::logs::Format>,
+    /// What is logged, as RUST_LOG says it; wins over it.
+    #[arg(long, value_name = "FILTER")]
+    log_level: Option<String>,
+}
+
+/// Look at the configuration.
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say everything that `serve` would refuse.
+    ///
+    /// Reads the configuration, the keys and the plugins' files, and asks each plugin about its own table.
+    /// Nothing is started, and the store is not touched.
+    #[command(after_help = "\
+Example:
+  countersign config check && systemctl restart countersign")]
+    Check {
+        /// What `serve --dev` would refuse.
+        #[arg(long)]
+        dev: bool,
+    },
+}
+
+/// Look after the key ring.
+///
+/// One key of each role is active: `token` signs tokens, `seal` encrypts what is stored, `index` hides addresses,
+/// `pepper` goes into hashes. A lost key file cannot be made up for: back it up apart from the store.
+#[derive(Subcommand)]
+enum Keys {
+    /// Make a key file where there is none.
+    #[command(after_help = "Example:\n  countersign keys init")]
+    Init,
+    /// Show the keys, never their secrets.
+    #[command(after_help = "Example:\n  countersign keys list --json")]
+    List,
+    /// Make a new key that signs tokens from now on.
+    ///
+    /// The old one still checks those that it has signed. A running host takes it over at once.
+    #[command(after_help = "Example:\n  countersign keys rotate")]
+    Rotate,
+    /// Remove a token key that was rotated out.
+    ///
+    /// Refused while anything may still need it: a token lives up to an hour after its key was rotated out. A
+    /// running host takes it over at once.
+    #[command(after_help = "Example:\n  countersign keys retire 1f3a5c77")]
+    Retire {
+        /// The key's id, from `keys list`.
+        kid: String,
+    },
+}
+
+/// Look after plugins.
+///
+/// A plugin is a library in plugin_dir with a [[plugin]] entry that pins it to its bytes. Changes take effect when
+/// the host starts the next time.
+#[derive(Subcommand)]
+enum Plugin {
+    /// Show the configured plugins. Runs none of them.
+    #[command(after_help = "Example:\n  countersign plugin list")]
+    List,
+    /// Show what a library says of itself, without running it.
+    #[command(after_help = "Example:\n  countersign plugin inspect ./libplugin_mfa.so")]
+    Inspect {
+        /// The library.
+        file: PathBuf,
+    },
+    /// Copy a library into plugin_dir and pin it in the configuration.
+    ///
+    /// The copy is named after its hash, checked and opened before it is entered. An entry of the same plugin is
+    /// replaced, and the comments of the configuration stay.
+    #[command(after_help = "Example:\n  countersign plugin install ./libplugin_mfa.so --sha256 9f86d081…")]
+    Install {
+        /// The library.
+        file: PathBuf,
+        /// The SHA-256 that it must have, 64 hexadecimal digits, from where you trust it.
+        #[arg(long, value_name = "HEX")]
+        sha256: Option<String>,
+    },
+    /// Check every configured plugin as a start would: placement, pin, manifest, interface.
+    #[command(after_help = "Example:\n  countersign plugin verify")]
+    Verify,
+    /// Remove a plugin, its table and its file.
+    ///
+    /// The store remembers which plugin gates logins. That one is removed with --disarm alone, because without it
+    /// every second factor is skipped.
+    #[command(after_help = "Example:\n  countersign plugin remove store-memory")]
+    Remove {
+        /// The plugin's name, or its file as the configuration names it.
+        name: String,
+        /// Let logins go on without the second factor that this plugin demands.
+        #[arg(long)]
+        disarm: bool,
+    },
+}
+
+/// Look after accounts.
+///
+/// Works through the running host, or on the store itself when none runs.
+#[derive(Subcommand)]
+enum User {
+    /// Make an account. Its password is asked for, or read from stdin.
+    #[command(after_help = "\
+Examples:
+  countersign user add ann@example.org
+  pass show auth/ann | countersign user add ann@example.org --role admin --password-stdin")]
+    Add {
+        /// The e-mail address.
+        email: String,
+        /// What the account is to applications; `admin` administrates.
+        #[arg(long, default_value = "user")]
+        role: String,
+        /// Read the password from stdin: all of it, but a line break at its end.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// List all accounts.
+    #[command(after_help = "Example:\n  countersign user list --json")]
+    List,
+    /// Show an account and its sessions.
+    #[command(after_help = "Example:\n  countersign user show ann@example.org")]
+    Show {
+        /// The e-mail address, or the id.
+        user: String,
+    },
+}
+
+/// Runs the command that the arguments of this process name.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
+    // What is made is for its owner: keys, data, sockets.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let json = cli.json;
+    match dispatch(cli) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(report)) if json => print(&format!("{:#}", report.json)),
+        Ok(Some(report)) => print(&report.text),
+        Err(failure) => {
+            let text = if json { failure.json().to_string() } else { failure.to_string() };
+            complain(&text);
+            failure.exit()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<Option<Report>, Failure> {
+    let (config, json) = (&cli.config, cli.json);
+    let report = match cli.command {
+        Command::Init(args) => init::run(config, &args),
+        Command::Serve(args) => return serve::run(config, &args, json).map(|()| None),
+        Command::Config(ConfigCommand::Check { dev }) => check::run(config, dev),
+        Command::Keys(command) => keys::run(config, &command),
+        Command::Plugin(command) => plugin::run(config, &command),
+        Command::User(command) => user::run(config, command),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "countersign", &mut script);
+            let script = String::from_utf8_lossy(&script).into_owned();
+            Ok(Report::new(script.trim_end(), script.as_str().into()))
+        }
+    };
+    report.map(Some)
+}
+
+/// What clap says: help and the version are what was asked for, the rest is wrong usage.
+fn misused(error: &clap::Error) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked || !std::env::args_os().any(|arg| arg == "--json") {
+        let _ = error.print();
+    } else {
+        let text = error.to_string();
+        let sentence = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+        complain(&Failure::usage(sentence).json().to_string());
+    }
+    if asked { ExitCode::SUCCESS } else { ExitCode::from(2) }
+}
+
+fn print(text: &str) -> ExitCode {
+    match writeln!(io::stdout(), "{text}") {
+        // The reader has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("error: stdout: {error}"));
+            ExitCode::FAILURE
+        }
+        Ok(()) => ExitCode::SUCCESS,
+    }
+}
+
+fn complain(text: &str) {
+    // Where nobody reads there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{text}");
+}

@@ -1,0 +1,143 @@
+//! `serve`: the host, from its first look at the environment to the last answer.
+use super::{Failure, Serve, check, host::runtime};
+use crate::{
+    app::Host,
+    config::Config,
+    control::{Control, DataDir, reload_keys},
+    http::{Server, ServerLimits},
+    logs::{self, Format},
+};
+use std::{ffi::OsString, path::Path, sync::Arc};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
+
+/// What makes the loader run code that no pin names.
+const PRELOADS: [&str; 3] = ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"];
+/// More threads than cores: calls into plugins and the store run on them.
+const SPARE: usize = 2;
+
+pub(super) fn run(file: &Path, args: &Serve, json: bool) -> Result<(), Failure> {
+    let preloads = preloads(|name| std::env::var_os(name));
+    if !preloads.is_empty() && !args.allow_preload {
+        let names = preloads.join(", ");
+        return Err(Failure::usage(format_args!(
+            "the environment sets {names}, by which other code than the pinned plugins runs in this process: unset it, or say --allow-preload"
+        )));
+    }
+    let format = args.log_format.or(json.then_some(Format::Json));
+    logs::start(format, args.log_level.as_deref()).map_err(Failure::usage)?;
+    if !preloads.is_empty() {
+        let names = preloads.join(", ");
+        tracing::warn!(target: "countersign", names, "code that no pin names may run in this process (--allow-preload)");
+    }
+    let config = check::whole(file, args.dev)?;
+    if args.dev {
+        tracing::warn!(target: "countersign", "development: plugins need no pin, and every answer is marked");
+    }
+    let data_dir = DataDir::claim(&config.data_dir).map_err(Failure::new)?;
+    let threads = std::thread::available_parallelism().map_or(2, usize::from) + SPARE;
+    runtime(threads)?.block_on(serve(config, args.dev, &data_dir))
+}
+
+/// Which of them are set to anything.
+fn preloads(env: impl Fn(&str) -> Option<OsString>) -> Vec<&'static str> {
+    PRELOADS.into_iter().filter(|name| env(name).is_some_and(|value| !value.is_empty())).collect()
+}
+
+async fn serve(mut config: Config, dev: bool, data_dir: &DataDir) -> Result<(), Failure> {
+    // Before anything is loaded, so that a signal during the start is not lost.
+    let signals = Signals::new().map_err(|error| Failure::new(format_args!("signals: {error}")))?;
+    let listen = config.listen;
+    let unbound = |error| Failure::new(format_args!("listen = \"{listen}\": {error}"));
+    let server = Server::bind(listen, ServerLimits::default()).await.map_err(unbound)?;
+    let address = server.local_addr().map_err(unbound)?;
+    settle(&mut config, address).map_err(Failure::new)?;
+
+    let host = Host::start(config, check::strictness(dev)).await?;
+    let (_current, apps) = watch::channel(Arc::new(host.app(dev)?));
+    let socket = Control::bind(data_dir);
+    let control =
+        socket.map_err(|error| Failure::new(format_args!("the control socket in data_dir: {error}")))?;
+
+    let url = format!("http://{address}");
+    tracing::info!(
+        target: "countersign",
+        %address, public_url = host.config.public_url.origin(), version = env!("CARGO_PKG_VERSION"),
+        "listening on {url}"
+    );
+    let (stop, stopping) = watch::channel(false);
+    let stopped = || {
+        let mut stopping = stopping.clone();
+        async move {
+            let _ = stopping.wait_for(|stop| *stop).await;
+        }
+    };
+    tokio::join!(server.run(apps, stopped()), control.run(host.clone(), stopped()), async {
+        signals.wait(&host).await;
+        let _ = stop.send(true);
+    });
+    tracing::info!(target: "countersign", "stopped");
+    Ok(())
+}
+
+/// With port 0 the address, and a public URL that was made of it, are those that the system gave.
+fn settle(config: &mut Config, address: std::net::SocketAddr) -> Result<(), String> {
+    if config.public_url.origin() == format!("http://{}", config.listen) {
+        config.public_url = format!("http://{address}").parse()?;
+    }
+    config.listen = address;
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Until the host is to stop.
+    async fn wait(mut self, host: &Host) {
+        loop {
+            let name = tokio::select! {
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.interrupt.recv() => "SIGINT",
+                _ = self.hang_up.recv() => {
+                    // It has logged how it went, and a host that keeps its old keys goes on.
+                    let _ = reload_keys(&host.kernel, &host.config);
+                    continue;
+                }
+            };
+            tracing::info!(target: "countersign", signal = name, "stopping: what was begun is answered");
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_the_loader_run_other_code_is_seen() {
+        let set = |all: &'static [(&str, &str)]| {
+            preloads(|name| all.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
+        };
+        assert_eq!(
+            set(&[("LD_PRELOAD", "x.so"), ("LD_LIBRARY_PATH", "/x")]),
+            ["LD_PRELOAD", "LD_LIBRARY_PATH"]
+        );
+        assert_eq!(set(&[("LD_AUDIT", "x.so")]), ["LD_AUDIT"]);
+        assert!(set(&[("LD_PRELOAD", ""), ("LD_DEBUG", "all")]).is_empty());
+    }
+}

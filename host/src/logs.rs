@@ -1,0 +1,217 @@
+//! One line for each event, on stderr: JSON for machines, plain text for a terminal.
+//!
+//! Whatever an event carries, it is one line and moves no cursor: every control character is escaped, in JSON
+//! those beyond ASCII too.
+use clap::ValueEnum;
+use countersign_plugin_api::Time;
+use serde_json::{Map, Value};
+use std::{
+    fmt::{self, Write as _},
+    io::{IsTerminal, Write as _},
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+};
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// An object a line.
+    Json,
+    /// Text for people.
+    Pretty,
+}
+
+/// Sends events to stderr from here on, and panics to the events. `level` wins over `RUST_LOG`.
+pub(crate) fn start(format: Option<Format>, level: Option<&str>) -> Result<(), String> {
+    let filter = match level {
+        Some(level) => EnvFilter::try_new(level).map_err(|error| format!("--log-level {level}: {error}"))?,
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+    };
+    let terminal = std::io::stderr().is_terminal();
+    let format = format.unwrap_or(if terminal { Format::Pretty } else { Format::Json });
+    let subscriber = tracing_subscriber::registry().with(Lines { format }.with_filter(filter));
+    tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())?;
+    // A message that was formatted may hold a secret; a literal cannot.
+    std::panic::set_hook(Box::new(|info| {
+        let literal = info.payload().downcast_ref::<&'static str>().copied().unwrap_or("(not shown)");
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(target: "countersign::panic", place, "panic: {literal}");
+    }));
+    Ok(())
+}
+
+struct Lines {
+    format: Format,
+}
+
+/// What an event or a span carries.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name().into(), format!("{value:?}").into());
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().into(), value.into());
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().into(), value.into());
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.insert(field.name().into(), value.into());
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.insert(field.name().into(), value.into());
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        for span in context.event_scope(event).into_iter().flatten() {
+            if let Some(outer) = span.extensions().get::<Fields>() {
+                for (name, value) in &outer.0 {
+                    let name = format!("{}.{name}", span.name());
+                    fields.0.insert(name, value.clone());
+                }
+            }
+        }
+        event.record(&mut fields);
+        let message = match fields.0.remove("message") {
+            Some(Value::String(message)) => message,
+            _ => String::new(),
+        };
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let time = Time::from_secs(since.as_secs()).to_string();
+        let time = format!("{}.{:03}Z", time.trim_end_matches('Z'), since.subsec_millis());
+        let (level, target) = (*event.metadata().level(), event.metadata().target());
+        let mut line = match self.format {
+            Format::Json => json(&time, level, target, &message, fields.0),
+            Format::Pretty => pretty(&time, level, target, &message, &fields.0),
+        };
+        line.push('\n');
+        // In one piece, so that lines of several threads do not mix. Where nobody reads there is nobody to tell.
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    }
+}
+
+fn json(time: &str, level: Level, target: &str, message: &str, fields: Map<String, Value>) -> String {
+    let text = |text: &str| Value::from(text).to_string();
+    let level = level.as_str().to_ascii_lowercase();
+    let mut line = format!(r#"{{"time":{},"level":{},"target":{}"#, text(time), text(&level), text(target));
+    let _ = write!(line, r#","message":{}"#, text(message));
+    for (name, value) in fields {
+        // A field cannot pass for what the host says of the line.
+        let name =
+            if ["time", "level", "target"].contains(&name.as_str()) { format!("{name}_") } else { name };
+        let _ = write!(line, ",{}:{value}", text(&name));
+    }
+    line.push('}');
+    // serde_json escapes what RFC 8259 demands; a terminal also obeys C1 controls and bidirectional marks.
+    line.chars().fold(String::with_capacity(line.len()), |mut out, c| {
+        if steers(c) {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+        out
+    })
+}
+
+fn pretty(time: &str, level: Level, target: &str, message: &str, fields: &Map<String, Value>) -> String {
+    let clean = |text: &str| {
+        let escaped = |c: char| if steers(c) { c.escape_default().to_string() } else { c.into() };
+        text.chars().map(escaped).collect::<String>()
+    };
+    let mut line = format!("{time} {:<5} {target}: {}", level.as_str(), clean(message));
+    for (name, value) in fields {
+        let text = match value {
+            Value::String(text) if text.is_empty() || text.contains([' ', '"', '=']) => {
+                clean(&format!("{text:?}"))
+            }
+            Value::String(text) => clean(text),
+            other => other.to_string(),
+        };
+        let _ = write!(line, " {}={text}", clean(name));
+    }
+    line
+}
+
+/// Whether a character does something to a terminal or to the order of a line instead of being shown.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use std::sync::Arc;
+
+    /// The two forms of what `work` logs, as the layer writes them.
+    fn lines(work: impl Fn()) -> Vec<(String, String)> {
+        #[derive(Clone, Default)]
+        struct Kept(Arc<Mutex<Vec<(String, String)>>>);
+        impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Kept {
+            fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+                let mut fields = Fields::default();
+                event.record(&mut fields);
+                let message = fields.0.remove("message").and_then(|m| m.as_str().map(str::to_owned));
+                let message = message.unwrap_or_default();
+                let (level, target) = (*event.metadata().level(), event.metadata().target());
+                let plain = pretty("T", level, target, &message, &fields.0);
+                self.0.lock().push((json("T", level, target, &message, fields.0), plain));
+            }
+        }
+        let kept = Kept::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(kept.clone()), work);
+        let lines = kept.0.lock().clone();
+        lines
+    }
+
+    #[test]
+    fn whatever_an_event_carries_it_is_one_line_that_steers_nothing() {
+        let hostile = "a\r\n{\"level\":\"error\"}\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{2028}\0é";
+        let lines = lines(|| tracing::warn!(target: "t", text = hostile, debug = ?hostile, "{hostile}"));
+        let [(json, pretty)] = &lines[..] else { panic!("{lines:?}") };
+        for line in [json, pretty] {
+            assert!(!line.chars().any(steers), "{line:?}");
+            assert!(line.contains('é'), "{line}");
+        }
+        let read: Value = serde_json::from_str(json).expect("one object");
+        assert_eq!(
+            (&read["message"], &read["text"], &read["level"]),
+            (&hostile.into(), &hostile.into(), &"warn".into())
+        );
+    }
+
+    #[test]
+    fn a_field_does_not_pass_for_the_line_itself() {
+        let lines =
+            lines(|| tracing::info!(target: "real", level = "error", time = 1, target = "forged", "m"));
+        let read: Value = serde_json::from_str(&lines[0].0).expect("one object");
+        assert_eq!(
+            (&read["level"], &read["time"], &read["target"]),
+            (&"info".into(), &"T".into(), &"real".into())
+        );
+        assert_eq!(lines[0].1, "T INFO  real: m level=error target=forged time=1");
+    }
+}
