@@ -61,6 +61,7 @@ mod tests {
             ("only lower case", &[]),
             ("ÄÖÜäöüÄÖÜäöü", &[]),
             ("🔑🗝🔒🔓🔐🚪🧱🧲🪝🪛🪚🔧", &[]),
+            ("🔑🗝🔒🔓🔐🚪", &["too-short"]),
             ("", &["too-short"]),
             ("short", &["too-short"]),
             ("elevenchars", &["too-short"]),

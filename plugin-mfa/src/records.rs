@@ -91,11 +91,6 @@ impl State {
         totp.into_iter().chain(recovery).collect()
     }
 
-    /// A credential event ends every login that still waits. The kernel's epoch does too, once it is bumped.
-    pub(crate) fn end_open_challenges(&mut self) {
-        self.challenges.retain(|challenge| challenge.completed);
-    }
-
     /// Drops what time or a credential event has ended, so that nothing later needs to ask.
     #[must_use]
     pub(crate) fn at(mut self, now: Time, epoch: u64, step_up_window: Duration) -> Self {

@@ -223,6 +223,8 @@ mod tests {
         assert_eq!(matching(&factors, code_of(RFC_KEY, now), wall, 1), None);
         assert_eq!(matching(&[], code_of(RFC_KEY, now), wall, 1), None);
         // One key twice, as nobody should have it: a code still is one use.
+        let twins = [factor(RFC_KEY, now - 1), factor(RFC_KEY, 0)];
+        assert_eq!(matching(&twins, code_of(RFC_KEY, now), wall, 1), Some((0, now)), "the first");
         let twins = [factor(RFC_KEY, now), factor(RFC_KEY, 0)];
         assert_eq!(matching(&twins, code_of(RFC_KEY, now), wall, 1), Some((1, now)));
     }

@@ -149,7 +149,6 @@ impl<'c> Proof<'c> {
         let first = !self.state.enrolled();
         self.state.enrolment = None;
         self.state.factors.push(factor);
-        self.state.end_open_challenges();
         let event = Event::success("totp.activated", &self.subject.id).with("factor", &id);
         let mut decision = Decision::json(200, answer)?.audit(&event).end_other_sessions();
         if first {

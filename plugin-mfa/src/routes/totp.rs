@@ -124,7 +124,6 @@ pub(super) fn disable(
         return Err(Problem::EnrollmentRequired.into());
     }
     state.factors = left;
-    state.end_open_challenges();
     if !state.enrolled() {
         // Codes that recover nothing are a way in that nobody remembers.
         state.recovery = None;

@@ -128,6 +128,10 @@ fn a_new_set_wants_a_fresh_proof_by_app() {
 
     let (_, pending) = kernel.challenged(SessionMode::Cookie);
     assert_eq!(kernel.send(&generate(&pending)).problem, "mfa-required");
+    assert_eq!(kernel.state(ANN).recovered.len(), 1);
+    kernel.pass(300);
+    kernel.challenged(SessionMode::Cookie);
+    assert!(kernel.state(ANN).recovered.is_empty(), "kept no longer than it matters");
     assert_eq!(kernel.send(&post("/recovery/generate", json!({"n": 9})).by(&session)).problem, "malformed");
 }
 
