@@ -22,12 +22,14 @@
 //!
 //! [`config`] the plugin itself · [`routes`] the endpoints · [`gate`] logins and standings · [`records`] the
 //! state and its form. The rest decides, each a pure function: [`challenge`] · [`totp`] · [`enrolment`] ·
-//! [`recovery`] · [`budget`] · [`policy`] · [`password`]; [`base32`] spells.
+//! [`recovery`] · [`budget`] · [`policy`] · [`password`] ·
+//! [`common`]. [`base32`] spells.
 #![forbid(unsafe_code)]
 
 mod base32;
 mod budget;
 mod challenge;
+mod common;
 mod config;
 mod enrolment;
 mod gate;

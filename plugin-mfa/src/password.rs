@@ -1,5 +1,6 @@
 //! What a new password must not be. Length is what counts; rules about kinds of characters make passwords
 //! worse (NIST SP 800-63B-4, 3.1.1.2), so there are none.
+use crate::common;
 use countersign_plugin_api::Secret;
 
 /// Beyond this a password is a way to keep the hash busy.
@@ -15,7 +16,7 @@ pub(crate) fn violations<'a>(
     words: impl IntoIterator<Item = &'a str>,
 ) -> Vec<&'static str> {
     let text = *password.expose();
-    // What follows is at most linear in a bounded text.
+    // Nothing that follows sees more than this.
     if text.len() > MAX_BYTES {
         return vec!["too-long"];
     }
@@ -27,6 +28,9 @@ pub(crate) fn violations<'a>(
         broken.push("repeated-character");
     }
     let folded = Secret::new(text.to_lowercase());
+    if common::is_common(folded.expose()) {
+        broken.push("common");
+    }
     if words.into_iter().flat_map(parts).any(|word| folded.expose().contains(&word)) {
         broken.push("context-word");
     }
@@ -71,6 +75,8 @@ mod tests {
             ("annabel.lee@example.org", &["context-word"]),
             ("countersign rules", &["context-word"]),
             ("lee is here and there", &[]),
+            ("Password1234", &["common"]),
+            ("qwertz", &["too-short", "common"]),
         ] {
             assert_eq!(violations(&Secret::new(password), 12, words), broken, "{password:?}");
         }
