@@ -10,7 +10,7 @@
 //!                                                      └─→ one Decision: State', session, audit event
 //! ```
 //!
-//! All that is known of an account lies in one record, [`records::State`], so any two decisions about one
+//! All that is known of an account lies in one record, `records::State`, so any two decisions about one
 //! account are serial: a code that was spent, a failure that was counted and a lock that was set are never
 //! lost to a race. What is spent is spent in the write that grants the session.
 //!
@@ -20,10 +20,10 @@
 //!
 //! # Modules
 //!
-//! [`config`] the plugin itself · [`routes`] the endpoints · [`gate`] logins and standings · [`records`] the
-//! state and its form. The rest decides, each a pure function: [`challenge`] · [`totp`] · [`enrolment`] ·
-//! [`recovery`] · [`budget`] · [`policy`] · [`password`] ·
-//! [`common`]. [`base32`] spells.
+//! `config` the plugin itself · `routes` the endpoints · `gate` logins and standings · `records` the
+//! state and its form. The rest decides, each a pure function: `challenge` · `totp` · `enrolment` ·
+//! `recovery` · `budget` · `policy` · `password` ·
+//! `common`. `base32` spells.
 #![forbid(unsafe_code)]
 
 mod base32;
