@@ -27,17 +27,13 @@ pub struct Site {
 }
 
 impl Site {
-    /// As `countersign init` leaves it, but for where it listens and that strangers may sign up without a mail.
+    /// As `countersign init` leaves it: on SQLite, open to strangers.
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("countersign-").tempdir().expect("a directory");
         let site = Self { dir, address: own_address(), clock: None, environment: Vec::new() };
-        let output = site.command(&["init"]).arg(site.dir()).output().expect("the binary starts");
+        let mut init = site.command(&["init", "--registration", "open", "--listen"]);
+        let output = init.arg(site.address.to_string()).arg(site.dir()).output().expect("the binary starts");
         assert!(output.status.success(), "init: {}", String::from_utf8_lossy(&output.stderr));
-        site.edit(|config| {
-            config["listen"] = value(site.address.to_string());
-            config["public_url"] = value(format!("http://{}", site.address));
-            config["registration"] = value("open");
-        });
         site
     }
     /// The same, on the store of that name.

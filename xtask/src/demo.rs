@@ -3,7 +3,8 @@ mod place;
 mod walk;
 
 use crate::{
-    artifacts, project,
+    artifacts::{self, Artifacts, PLUGINS},
+    project,
     project::{command, target_dir},
     server::Server,
 };
@@ -24,11 +25,15 @@ pub fn run(dir: Option<&Path>, walk: bool) -> Result<()> {
         None => place::usual(&target_dir()?.join("demo"))?,
     };
     let config = dir.join("countersign.toml");
-    if !config.exists() {
-        project::run(command(built.binary()).arg("init").arg(&dir))?;
-    }
     let address = free_address()?;
-    adapt(&config, address)?;
+    if config.exists() {
+        listen_on(&config, address)?;
+        refresh(&built, &config)?;
+    } else {
+        let mut init = command(built.binary());
+        init.args(["init", "--registration", "open", "--listen", &address.to_string()]);
+        project::run(init.arg(&dir).stdout(Stdio::null()))?;
+    }
 
     let mut serve = command(built.binary());
     serve.args(["serve", "--config"]).arg(&config);
@@ -60,15 +65,24 @@ fn free_address() -> Result<SocketAddr> {
     Ok(listener.local_addr()?)
 }
 
-/// The demo listens where there is room, and lets strangers sign up without a mail.
-fn adapt(config: &Path, address: SocketAddr) -> Result<()> {
+/// The port of the last time may be taken now.
+fn listen_on(config: &Path, address: SocketAddr) -> Result<()> {
     let text = fs::read_to_string(config).with_context(|| format!("cannot read {}", config.display()))?;
     let mut document: DocumentMut =
         text.parse().with_context(|| format!("{} is no TOML", config.display()))?;
     document["listen"] = value(address.to_string());
     document["public_url"] = value(format!("http://{address}"));
-    document["registration"] = value("open");
     fs::write(config, document.to_string()).with_context(|| format!("cannot write {}", config.display()))
+}
+
+/// The plugins may have been built anew since the last time.
+fn refresh(built: &Artifacts, config: &Path) -> Result<()> {
+    for plugin in PLUGINS {
+        let mut install = command(built.binary());
+        install.args(["plugin", "install", "--config"]).arg(config).arg(built.plugin(plugin));
+        project::run(install.stdout(Stdio::null()))?;
+    }
+    Ok(())
 }
 
 fn way(address: SocketAddr, dir: &Path) -> String {

@@ -4,7 +4,7 @@ use qrcode::{QrCode, render::unicode::Dense1x2};
 use serde_json::Value;
 use std::io::stdin;
 
-/// A text as a QR code, light on dark terminals and dark on light ones.
+/// A text as a QR code for a dark terminal: what is light is drawn, its margin included.
 pub fn drawn(text: &str) -> Result<String> {
     let code = QrCode::new(text).context("too long for a QR code")?;
     Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())

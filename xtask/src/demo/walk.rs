@@ -23,7 +23,7 @@ pub(super) fn go(address: SocketAddr) -> Result<()> {
 
     say("It enrols an authenticator app, which scans this code.");
     let enrolment = walker.post("/mfa/totp/enroll", &json!({ "label": "phone" }), 201)?.json();
-    println!("\n{}", qr::enrolment(&enrolment)?);
+    print!("\n{}", qr::enrolment(&enrolment)?);
     let secret = enrolment["secret"].as_str().context("the enrolment has no secret")?;
 
     say("The code that the app shows confirms it. Recovery codes are shown this once.");
