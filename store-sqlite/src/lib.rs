@@ -29,9 +29,8 @@ mod sweep;
 mod tests;
 mod writer;
 
-use countersign_plugin_api::{Error, Plugin, Registrar, Result, Size, export_plugin};
+use countersign_plugin_api::{Error, Location, Plugin, Registrar, Result, Size, export_plugin};
 use serde::Deserialize;
-use std::path::PathBuf;
 use store::Sqlite;
 
 export_plugin!(Config, "store-sqlite");
@@ -40,7 +39,7 @@ export_plugin!(Config, "store-sqlite");
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    path: PathBuf,
+    path: Location,
     max_bytes: Option<Size>,
 }
 

@@ -76,3 +76,82 @@ impl<'a> SweepSql<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Time {
+        Time::from_secs(secs)
+    }
+    fn database() -> Connection {
+        let db = Connection::open_in_memory().expect("a database in memory");
+        db.execute_batch(include_str!("schema.sql")).expect("the schema");
+        db
+    }
+    fn put(db: &Connection, sweep: &mut Sweep, key: u8, expires_at: Time) {
+        let sql = "INSERT OR REPLACE INTO record VALUES (?1, 1, ?2, x'')";
+        db.execute(sql, params![[key].as_slice(), expires_at.secs()]).expect("a put");
+        sweep.written(expires_at);
+    }
+    fn held(db: &Connection) -> Vec<u8> {
+        let mut statement = db.prepare("SELECT key FROM record ORDER BY key").expect("a statement");
+        let keys = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("a query");
+        keys.map(|key| key.expect("a key")[0]).collect()
+    }
+
+    #[test]
+    fn it_goes_on_where_it_stopped_and_rests_when_nothing_can_have_expired() {
+        let (db, mut sweep) = (database(), Sweep::default());
+        let mut sql = SweepSql::new(&db).expect("the statements");
+        for n in 0..10 {
+            put(&db, &mut sweep, n, if n % 2 == 0 { at(10) } else { at(20) });
+        }
+        assert!(!sweep.is_due(), "no batch has told the time");
+        sweep.see(at(9));
+        assert!(sweep.is_due(), "what the file holds is not known yet");
+        assert_eq!(sweep.go_on(&mut sql, 100), Ok(0));
+        assert!(!sweep.is_due());
+        sweep.see(at(10));
+        sweep.see(at(3));
+        assert!(sweep.is_due());
+        assert_eq!(sweep.go_on(&mut sql, 3), Ok(2), "0 and 2 of 0, 1, 2");
+        put(&db, &mut sweep, 0, at(10));
+        assert_eq!(sweep.go_on(&mut sql, 100), Ok(3), "4, 6 and 8; 0 lies behind the cursor");
+        assert_eq!(held(&db), [0, 1, 3, 5, 7, 9]);
+        assert!(sweep.is_due());
+        assert_eq!(sweep.go_on(&mut sql, 100), Ok(1), "0 in the next round");
+        assert!(!sweep.is_due());
+        sweep.see(at(20));
+        assert_eq!(sweep.go_on(&mut sql, 100), Ok(5));
+        assert!(!sweep.is_due());
+    }
+
+    #[test]
+    fn only_what_expires_at_that_very_instant_or_before_goes() {
+        let (db, mut sweep) = (database(), Sweep::default());
+        let mut sql = SweepSql::new(&db).expect("the statements");
+        put(&db, &mut sweep, 1, at(10));
+        put(&db, &mut sweep, 2, at(11));
+        sweep.see(at(10));
+        assert_eq!(sweep.go_on(&mut sql, 100), Ok(1));
+        assert_eq!(held(&db), [2]);
+    }
+
+    #[test]
+    fn after_a_failure_it_knows_nothing_but_the_time() {
+        let (db, mut sweep) = (database(), Sweep::default());
+        let mut sql = SweepSql::new(&db).expect("the statements");
+        for n in 0..4 {
+            put(&db, &mut sweep, n, at(10));
+        }
+        sweep.see(at(10));
+        db.execute_batch("BEGIN").expect("a transaction");
+        assert_eq!(sweep.go_on(&mut sql, 4), Ok(4));
+        assert_eq!(sweep.go_on(&mut sql, 4), Ok(0));
+        db.execute_batch("ROLLBACK").expect("a failure");
+        sweep.start_over();
+        assert!(sweep.is_due());
+        assert_eq!(sweep.go_on(&mut sql, 100), Ok(4));
+    }
+}

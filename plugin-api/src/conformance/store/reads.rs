@@ -75,6 +75,9 @@ pub fn scan_stays_under_its_prefix(store: &Arc<dyn Store>) -> Result<(), Broken>
         expected.sort();
         t.same("the keys under the prefix", expected, t.scanned_keys(&t.key(prefix), None, MAX_SCAN)?)?;
     }
+    // A key lies between `after` and the prefix, and is under neither.
+    let page = t.scanned_keys(&t.key("p\0"), Some(&t.key("n")), MAX_SCAN)?;
+    t.same("after a key before the prefix", vec![t.key("p\0")], page)?;
     // Homes side by side under a short prefix, for stores that split their keys by home.
     let short = t.key("")[..6].to_vec();
     let mut neighbours: Vec<Vec<u8>> =
