@@ -14,7 +14,9 @@ use std::{
 
 pub(super) fn run(config: &Path, args: &Init) -> Result<Report, Failure> {
     if config.components().count() != 1 {
-        let why = "--config names a file in DIR here, and no path: give the directory as DIR";
+        let config = config.display();
+        let why =
+            format!("--config {config}: `init` takes the name of a file in DIR; give the directory as DIR");
         return Err(Failure::usage(why));
     }
     let file = args.dir.join(config);
@@ -39,9 +41,15 @@ pub(super) fn run(config: &Path, args: &Init) -> Result<Report, Failure> {
 }
 
 fn public_url(args: &Init) -> Result<PublicUrl, Failure> {
+    if args.listen.port() == 0 {
+        return Err(Failure::usage(format_args!(
+            "--listen {}: choose a port that stays the same",
+            args.listen
+        )));
+    }
     match &args.public_url {
         Some(url) => url.parse().map_err(|why| Failure::usage(format_args!("--public-url: {why}"))),
-        None => format!("http://{}", args.listen).parse().map_err(|_| {
+        None => PublicUrl::of(args.listen).ok_or_else(|| {
             let listen = args.listen;
             Failure::usage(format_args!(
                 "--listen {listen} is beyond loopback: add --public-url with the https origin that browsers will see"

@@ -1,8 +1,11 @@
 //! `serve`: the host, from its first look at the environment to the last answer.
-use super::{Failure, Serve, check, host::runtime};
+use super::{
+    Failure, Serve, check,
+    host::runtime,
+};
 use crate::{
     app::Host,
-    config::Config,
+    config::{Config, PublicUrl},
     control::{Control, DataDir, reload_keys},
     http::{Server, ServerLimits},
     logs::{self, Format},
@@ -53,7 +56,11 @@ async fn serve(mut config: Config, dev: bool, data_dir: &DataDir) -> Result<(), 
     let unbound = |error| Failure::new(format_args!("listen = \"{listen}\": {error}"));
     let server = Server::bind(listen, ServerLimits::default()).await.map_err(unbound)?;
     let address = server.local_addr().map_err(unbound)?;
-    settle(&mut config, address).map_err(Failure::new)?;
+    // With port 0 the address, and a public URL that was made of it, are those that the system gave.
+    if PublicUrl::of(listen).as_ref() == Some(&config.public_url) {
+        config.public_url = PublicUrl::of(address).unwrap_or(config.public_url);
+    }
+    config.listen = address;
 
     let host = Host::start(config, check::strictness(dev)).await?;
     let (_current, apps) = watch::channel(Arc::new(host.app(dev)?));
@@ -79,15 +86,6 @@ async fn serve(mut config: Config, dev: bool, data_dir: &DataDir) -> Result<(), 
         let _ = stop.send(true);
     });
     tracing::info!(target: "countersign", "stopped");
-    Ok(())
-}
-
-/// With port 0 the address, and a public URL that was made of it, are those that the system gave.
-fn settle(config: &mut Config, address: std::net::SocketAddr) -> Result<(), String> {
-    if config.public_url.origin() == format!("http://{}", config.listen) {
-        config.public_url = format!("http://{address}").parse()?;
-    }
-    config.listen = address;
     Ok(())
 }
 

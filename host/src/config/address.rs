@@ -1,6 +1,6 @@
 //! Where the host is reached: origins and host names.
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::FromStr,
 };
 
@@ -17,6 +17,14 @@ impl PublicUrl {
     pub(super) fn nowhere() -> Self {
         let host = "countersign.invalid";
         Self { origin: format!("https://{host}"), host: Host::Name(host.into()), https: true }
+    }
+    /// The origin of what listens on loopback; `None` beyond it. With port 0 it holds until the system has chosen
+    /// one.
+    pub(crate) fn of(listen: SocketAddr) -> Option<Self> {
+        let host = Host::Address(listen.ip());
+        let port = Some(listen.port()).filter(|port| *port != 80);
+        let origin = format!("http://{}", written(&host, port));
+        host.is_loopback().then_some(Self { origin, host, https: false })
     }
     /// As browsers write it in `Origin`: lower case, without the scheme's own port.
     pub fn origin(&self) -> &str {

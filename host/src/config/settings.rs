@@ -98,8 +98,7 @@ pub(super) fn read(
 
 /// None when it is wrong, or missing where it cannot be guessed.
 fn public_url(root: &mut Table<'_>, listen: SocketAddr) -> Option<PublicUrl> {
-    let guess: Option<PublicUrl> =
-        format!("http://{listen}").parse().ok().filter(|_| !root.has("public_url"));
+    let guess = PublicUrl::of(listen).filter(|_| !root.has("public_url"));
     // Plain http is for loopback, so what is reached from elsewhere has a name that only its owner knows.
     let read = match guess {
         None => root.need("public_url", "beyond loopback it cannot be guessed from `listen`", parsed),
