@@ -53,7 +53,7 @@
 //! # Modules
 //!
 //! [`plugin`](Plugin), [`Registrar`] · [`Store`] and its data · [`Handler`], [`Context`], [`Decision`] ·
-//! [`Gate`] · [`Delivery`] · [`Secret`] · [`Refusal`], [`Error`] · [`log`] · [`manifest`] · [`kernel`]
+//! [`Gate`] · [`Delivery`] · [`Secret`], [`Location`] · [`Refusal`], [`Error`] · [`log`] · [`manifest`] · [`kernel`]
 
 mod abi;
 mod answers;
@@ -68,6 +68,7 @@ mod error;
 mod gate;
 mod http;
 pub mod kernel;
+mod location;
 pub mod log;
 pub mod manifest;
 mod plugin;
@@ -86,6 +87,7 @@ pub use delivery::{Delivery, Message, Undelivered};
 pub use error::{Error, Problem, Refusal, Result};
 pub use gate::{Gate, Login, Standing, Verdict};
 pub use http::{Access, Handler, Request, Route};
+pub use location::Location;
 pub use log::Level;
 pub use plugin::{Plugin, Registrar};
 pub use secret::{Secret, Wipe};

@@ -203,7 +203,7 @@ impl Failure {
 fn register(config: &Config, name: &str, candidate: Candidate) -> Result<Collected, Failure> {
     let table = config.plugin_table(name).map_err(|problems| Failure::Config(problems.to_string()))?;
     let loaded = candidate.open().map_err(Failure::Loading)?;
-    loaded.register(&table, LogSink::new(log)).map_err(|error| failed(config, name, error))
+    loaded.register(&table, config.folder(), LogSink::new(log)).map_err(|error| failed(config, name, error))
 }
 
 fn failed(config: &Config, name: &str, error: LoadError) -> Failure {
@@ -245,7 +245,7 @@ fn try_out(config: &Config, candidate: Candidate) -> Result<(), Failure> {
     let table = config.plugin_table(&name).map_err(|problems| Failure::Config(problems.to_string()))?;
     let loaded = candidate.open().map_err(Failure::Loading)?;
     if in_use(config, &name) {
-        loaded.check(&table).map_err(|error| failed(config, &name, error))?;
+        loaded.check(&table, config.folder()).map_err(|error| failed(config, &name, error))?;
     }
     Ok(())
 }

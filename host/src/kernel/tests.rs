@@ -84,7 +84,7 @@ impl Store for Plain {
             .iter()
             .filter(|(key, _)| key.starts_with(prefix) && after.is_none_or(|after| key.as_slice() > after));
         hits.take(limit).for_each(|(key, row)| {
-            page.push(key, Record { value: &row.0, version: row.1, expires_at: row.2 })
+            page.push(key, Record { value: &row.0, version: row.1, expires_at: row.2 });
         });
         Ok(())
     }

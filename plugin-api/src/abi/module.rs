@@ -9,6 +9,7 @@ use super::{
 use crate::{
     error::Error,
     kernel::{Collected, ConfigError, Incompatible, LoadError},
+    location,
     plugin::{Plugin, Registrar},
 };
 pub use abi_stable::library::LibHeader;
@@ -26,7 +27,7 @@ use abi_stable::{
     std_types::RStr,
     type_layout::TLFieldOrFunction,
 };
-use std::ffi::c_void;
+use std::{ffi::c_void, path::Path};
 
 #[repr(C)]
 #[derive(StableAbi)]
@@ -105,9 +106,9 @@ extern "C" fn register<E: Export>(
 
 /// The plugin as its configuration makes it, or the place of the error (`a.b`) and the error.
 fn configured<P: Plugin>(config: &Flat) -> Result<P, (String, String)> {
-    let json = config.at(0).map_or(&[][..], |item| item.a);
-    let mut json = serde_json::Deserializer::from_slice(json);
-    let plugin: P = serde_path_to_error::deserialize(&mut json)
+    let item = config.at(0).unwrap_or_default();
+    let mut json = serde_json::Deserializer::from_slice(item.a);
+    let plugin: P = location::read_in(item.text_b(), || serde_path_to_error::deserialize(&mut json))
         .map_err(|error| (error.path().to_string(), serde_message(error.inner())))?;
     plugin.check().map_err(|error| (String::new(), error.to_string()))?;
     Ok(plugin)
@@ -170,27 +171,29 @@ impl Loaded {
         self.0.name().as_str()
     }
 
-    /// Whether the plugin accepts that configuration, a JSON object. Nothing is registered.
-    pub fn check(&self, config: &str) -> Result<(), LoadError> {
+    /// Whether the plugin accepts that configuration, a JSON object that stands for a table of a file in
+    /// `folder`. Nothing is registered.
+    pub fn check(&self, config: &str, folder: &Path) -> Result<(), LoadError> {
         let mut reason = Flat::default();
-        let code = self.0.check()(&configuration(config), &mut reason);
+        let code = self.0.check()(&configuration(config, folder), &mut reason);
         told(code, &reason)
     }
 
     /// Registers into a table of its own, which is handed out only when all went well.
-    pub fn register(&self, config: &str, log: LogSink) -> Result<Collected, LoadError> {
+    pub fn register(&self, config: &str, folder: &Path, log: LogSink) -> Result<Collected, LoadError> {
         let mut collected = Collected::default();
         let mut reason = Flat::default();
         let registrar = RegistrarAbi_TO::from_ptr(RMut::new(&mut collected), TD_Opaque);
-        let code = self.0.register()(&configuration(config), log, registrar, &mut reason);
+        let code = self.0.register()(&configuration(config, folder), log, registrar, &mut reason);
         told(code, &reason)?;
         collected.checked().map_err(LoadError::Refused)
     }
 }
 
-fn configuration(json: &str) -> Flat {
-    let mut flat = Flat::with_capacity(1, json.len());
-    flat.push(Item::bytes(0, json.as_bytes()));
+fn configuration(json: &str, folder: &Path) -> Flat {
+    let folder = folder.to_string_lossy();
+    let mut flat = Flat::with_capacity(1, json.len() + folder.len());
+    flat.push(Item { a: json.as_bytes(), b: folder.as_bytes(), ..Item::default() });
     flat
 }
 

@@ -210,7 +210,7 @@ mod tests {
             good.lines().find_map(|l| l.strip_prefix("secret = ")).unwrap().trim_matches('"').to_owned();
         for (what, bad) in [
             ("all equal", URL_SAFE_NO_PAD.encode([7; 32])),
-            ("short", URL_SAFE_NO_PAD.encode(&(0..31).collect::<Vec<u8>>())),
+            ("short", URL_SAFE_NO_PAD.encode((0..31).collect::<Vec<u8>>())),
             ("a word", "dev-secret".into()),
             ("empty", String::new()),
         ] {

@@ -210,7 +210,7 @@ mod tests {
         let mut ring = Ring::generate(at(0));
         let first = ring.active(Role::Token).unwrap().kid_text();
         let seal = ring.active(Role::Seal).unwrap().kid_text();
-        let longest = Duration::from_secs(300);
+        let longest = Duration::from_mins(5);
         assert!(ring.retire(&first, at(0), longest).is_err(), "it signs");
         assert!(ring.retire(&seal, at(0), longest).is_err(), "the store needs it");
         assert!(ring.retire("../../x", at(0), longest).is_err());
