@@ -38,7 +38,8 @@ pub(crate) fn start(format: Option<Format>, level: Option<&str>) -> Result<(), S
     };
     let terminal = std::io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal { Format::Pretty } else { Format::Json });
-    let subscriber = tracing_subscriber::registry().with(Lines { format }.with_filter(filter));
+    let subscriber =
+        tracing_subscriber::registry().with(Lines { format, write: to_stderr }.with_filter(filter));
     tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())?;
     // A message that was formatted may hold a secret; a literal cannot.
     std::panic::set_hook(Box::new(|info| {
@@ -49,8 +50,15 @@ pub(crate) fn start(format: Option<Format>, level: Option<&str>) -> Result<(), S
     Ok(())
 }
 
-struct Lines {
+struct Lines<W> {
     format: Format,
+    /// Takes a whole line.
+    write: W,
+}
+
+fn to_stderr(line: &str) {
+    // In one piece, so that lines of several threads do not mix. Where nobody reads there is nobody to tell.
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
 /// What an event or a span carries.
@@ -75,7 +83,11 @@ impl Visit for Fields {
     }
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+impl<S, W> Layer<S> for Lines<W>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: Fn(&str) + 'static,
+{
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
@@ -108,8 +120,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
             Format::Pretty => pretty(&time, level, target, &message, &fields.0),
         };
         line.push('\n');
-        // In one piece, so that lines of several threads do not mix. Where nobody reads there is nobody to tell.
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        (self.write)(&line);
     }
 }
 
@@ -166,37 +177,32 @@ mod tests {
     use parking_lot::Mutex;
     use std::sync::Arc;
 
-    /// The two forms of what `work` logs, as the layer writes them.
-    fn lines(work: impl Fn()) -> Vec<(String, String)> {
-        #[derive(Clone, Default)]
-        struct Kept(Arc<Mutex<Vec<(String, String)>>>);
-        impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Kept {
-            fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-                let mut fields = Fields::default();
-                event.record(&mut fields);
-                let message = fields.0.remove("message").and_then(|m| m.as_str().map(str::to_owned));
-                let message = message.unwrap_or_default();
-                let (level, target) = (*event.metadata().level(), event.metadata().target());
-                let plain = pretty("T", level, target, &message, &fields.0);
-                self.0.lock().push((json("T", level, target, &message, fields.0), plain));
-            }
-        }
-        let kept = Kept::default();
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(kept.clone()), work);
-        let lines = kept.0.lock().clone();
-        lines
+    /// What `work` logs, in either form.
+    fn lines(work: impl Fn()) -> (String, String) {
+        let logged = |format| {
+            let kept = Arc::new(Mutex::new(String::new()));
+            let write = {
+                let kept = kept.clone();
+                move |line: &str| kept.lock().push_str(line)
+            };
+            let subscriber = tracing_subscriber::registry().with(Lines { format, write });
+            tracing::subscriber::with_default(subscriber, &work);
+            std::mem::take(&mut *kept.lock())
+        };
+        (logged(Format::Json), logged(Format::Pretty))
     }
 
     #[test]
     fn whatever_an_event_carries_it_is_one_line_that_steers_nothing() {
         let hostile = "a\r\n{\"level\":\"error\"}\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{2028}\0é";
-        let lines = lines(|| tracing::warn!(target: "t", text = hostile, debug = ?hostile, "{hostile}"));
-        let [(json, pretty)] = &lines[..] else { panic!("{lines:?}") };
-        for line in [json, pretty] {
+        let (json, pretty) =
+            lines(|| tracing::warn!(target: "t", text = hostile, debug = ?hostile, "{hostile}"));
+        for text in [&json, &pretty] {
+            let line = text.strip_suffix('\n').expect("a whole line");
             assert!(!line.chars().any(steers), "{line:?}");
             assert!(line.contains('é'), "{line}");
         }
-        let read: Value = serde_json::from_str(json).expect("one object");
+        let read: Value = serde_json::from_str(&json).expect("one object");
         assert_eq!(
             (&read["message"], &read["text"], &read["level"]),
             (&hostile.into(), &hostile.into(), &"warn".into())
@@ -205,13 +211,22 @@ mod tests {
 
     #[test]
     fn a_field_does_not_pass_for_the_line_itself() {
-        let lines =
+        let (json, pretty) =
             lines(|| tracing::info!(target: "real", level = "error", time = 1, target = "forged", "m"));
-        let read: Value = serde_json::from_str(&lines[0].0).expect("one object");
-        assert_eq!(
-            (&read["level"], &read["time"], &read["target"]),
-            (&"info".into(), &"T".into(), &"real".into())
-        );
-        assert_eq!(lines[0].1, "T INFO  real: m level=error target=forged time=1");
+        let read: Value = serde_json::from_str(&json).expect("one object");
+        assert_eq!((&read["level"], &read["target"]), (&"info".into(), &"real".into()));
+        assert!(read["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{json}");
+        assert!(pretty.ends_with(" INFO  real: m level=error target=forged time=1\n"), "{pretty}");
+    }
+
+    #[test]
+    fn an_event_carries_what_its_span_says() {
+        let (json, pretty) = lines(|| {
+            let span = tracing::info_span!("request", id = "7");
+            span.in_scope(|| tracing::error!(target: "t", "it failed"));
+        });
+        let read: Value = serde_json::from_str(&json).expect("one object");
+        assert_eq!((&read["request.id"], &read["message"]), (&"7".into(), &"it failed".into()));
+        assert!(pretty.contains("it failed request.id=7"), "{pretty}");
     }
 }

@@ -32,6 +32,7 @@ impl<'c> Reach<'c> {
             if let Some(outcome) = running(self.config, &operation)? {
                 return Ok(outcome?);
             }
+            lasting(self.config)?;
             self.own = Some(Own::start(self.config, check::strictness(false))?);
         }
         match &self.own {
@@ -53,6 +54,21 @@ impl Own {
     pub(super) fn perform(&self, config: &Config, operation: Operation) -> Result<Value, Failure> {
         Ok(self.runtime.block_on(perform(&self.kernel, config, operation))?)
     }
+}
+
+/// Refuses a store that would forget what is done as soon as this process ends.
+fn lasting(config: &Config) -> Result<(), Failure> {
+    let store = &config.store;
+    let table = config.plugin_table(&format!("store-{store}"))?;
+    let volatile = serde_json::from_str::<Value>(&table).is_ok_and(|table| table["volatile"] == true);
+    if volatile {
+        let why = format!(
+            "no host runs on {}, and the store `{store}` is empty without one: start it first",
+            config.data_dir.display()
+        );
+        return Err(Failure::new(why));
+    }
+    Ok(())
 }
 
 /// Asks the host that runs, if one does.

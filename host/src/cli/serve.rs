@@ -1,8 +1,5 @@
 //! `serve`: the host, from its first look at the environment to the last answer.
-use super::{
-    Failure, Serve, check,
-    host::runtime,
-};
+use super::{Failure, Serve, check, host::runtime};
 use crate::{
     app::Host,
     config::{Config, PublicUrl},

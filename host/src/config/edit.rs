@@ -70,7 +70,7 @@ pub fn unpin(config: &Path, library: &str) -> Result<bool, Problems> {
     })
 }
 
-/// Removes the table of a plugin with all that is below it; false when there is none.
+/// Removes the table of a plugin with the comments above it and all that is below it; false when there is none.
 pub fn drop_table(config: &Path, plugin: &str) -> Result<bool, Problems> {
     change(config, |document| {
         let (parent, key) = TableName::of(plugin).parts();
@@ -203,6 +203,24 @@ mod tests {
             ["# Mine.", "# here", "# All plugins.", "[mfa] # between", "libstore_sqlite", "# The end."]
         {
             assert!(without.contains(kept), "{kept}: {without}");
+        }
+    }
+
+    #[test]
+    fn a_table_goes_with_all_below_it_and_nothing_else() {
+        let text = format!(
+            "{BEFORE}\n[session]\n\n[store.sqlite]\npath = \"x\"\n\n[mfa]\nissuer = \"x\"\n\n[mfa.totp]\nskew_steps = 0\n{}\n[mfa.lockout]\n",
+            entry("liba.so", 1)
+        );
+        let dropped = |text: &str, plugin, expected| {
+            after(text, |file| assert_eq!(drop_table(file, plugin), Ok(expected), "{plugin}"))
+        };
+        let without = dropped(&text, "mfa", true);
+        assert!(!without.contains("mfa") && without.contains("[store.sqlite]"), "{without}");
+        let without = dropped(&without, "store-sqlite", true);
+        assert_eq!(without, format!("{BEFORE}\n[session]\n{}", entry("liba.so", 1)));
+        for absent in ["mfa", "store-memory", "delivery-smtp"] {
+            assert_eq!(dropped(&without, absent, false), without);
         }
     }
 

@@ -42,7 +42,7 @@ use std::{
     ffi::OsString,
     fmt,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -182,8 +182,8 @@ impl Config {
             Ok(read) => read,
             Err(unread) => return (None, unreadable(file, &unread).into()),
         };
-        let folder = match std::path::absolute(file) {
-            Ok(file) => file.parent().map(Path::to_owned).unwrap_or_default(),
+        let folder = match folder_of(file) {
+            Ok(folder) => folder,
             Err(error) => return (None, unreadable(file, &Unread::Failed(error)).into()),
         };
         let (config, mut problems) = Self::of(source, &folder, env);
@@ -207,6 +207,15 @@ impl Config {
     pub fn problem(&self, at: Place, message: impl fmt::Display) -> Problem {
         Problem::at(&self.document.source, at, None, &message.to_string())
     }
+}
+
+/// The folder of a file, from the root. One with `..` is looked up, because after a link only the system knows where
+/// it leads; any other keeps its links, which a plugin's path must not have.
+fn folder_of(file: &Path) -> std::io::Result<PathBuf> {
+    let file = std::path::absolute(file)?;
+    let folder = file.parent().unwrap_or(&file);
+    let climbs = folder.components().any(|part| part == Component::ParentDir);
+    if climbs { std::fs::canonicalize(folder) } else { Ok(folder.to_owned()) }
 }
 
 fn unreadable(file: &Path, unread: &Unread) -> Problem {

@@ -36,6 +36,16 @@ fn defaults_are_closed_and_paths_start_from_the_file() {
 }
 
 #[test]
+fn a_path_that_climbs_leads_to_the_same_folder() {
+    let folder = Folder::new();
+    folder.file("c.toml", LEAST);
+    std::fs::create_dir(folder.0.join("below")).expect("a folder of our own");
+    let config =
+        Config::load(&folder.0.join("below/../c.toml")).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.plugin_dir, std::fs::canonicalize(&folder.0).expect("it exists").join("plugins"));
+}
+
+#[test]
 fn a_session_is_idle_no_longer_than_it_lives() {
     for (table, idle, problems) in [
         ("absolute_ttl = \"10m\"", 10, 0),
