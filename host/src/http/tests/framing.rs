@@ -151,3 +151,13 @@ async fn an_endless_request_is_closed_before_64_kib() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_client_that_asks_first_is_told_to_send_only_what_is_wanted() {
+    for (length, answered) in [(2, &["100", "200"][..]), (1 << 20, &["413"])] {
+        let head =
+            format!("POST /length HTTP/1.1\r\n{JSON}Expect: 100-continue\r\nContent-Length: {length}\r\n");
+        let answers = exchange(format!("{head}\r\n{{}}").as_bytes()).await;
+        assert_eq!(statuses(&answers), answered, "{length}: {answers}");
+    }
+}

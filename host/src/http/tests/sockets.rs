@@ -42,6 +42,18 @@ async fn rest(mut stream: TcpStream) -> String {
     answer
 }
 
+/// What comes up to `mark`, and so many bytes more.
+async fn through(stream: &mut TcpStream, mark: &str, more: usize) -> String {
+    let mut answer = String::new();
+    while !answer.ends_with(mark) {
+        answer.push(char::from(stream.read_u8().await.unwrap()));
+    }
+    for _ in 0..more {
+        answer.push(char::from(stream.read_u8().await.unwrap()));
+    }
+    answer
+}
+
 async fn status(stream: &mut TcpStream) -> String {
     let mut start = [0; 12];
     stream.read_exact(&mut start).await.unwrap();
@@ -105,21 +117,11 @@ async fn an_address_has_so_many_connections_and_gets_a_problem_for_more() {
         // Until the server has noticed.
         let mut stream = running.connect().await;
         let _ = stream.write_all(b"GET /which HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        if status(&mut stream).await == "HTTP/1.1 200" {
+        let mut start = [0; 12];
+        if stream.read_exact(&mut start).await.is_ok() && start.ends_with(b"200") {
             break;
         }
     }
-}
-
-#[tokio::test]
-async fn a_client_reads_why_it_was_refused_although_it_has_not_stopped_sending() {
-    let running = running(patient()).await;
-    let mut stream = running.connect().await;
-    let head = format!("POST /length HTTP/1.1\r\n{JSON}Content-Length: 20000\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(&vec![b'x'; 20_000]).await.unwrap();
-    let answer = rest(stream).await;
-    assert_eq!(statuses(&answer), ["413"], "{answer}");
 }
 
 #[tokio::test]
@@ -128,13 +130,11 @@ async fn a_reload_changes_what_the_next_request_meets() {
     let ask = b"GET /which HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut stream = running.connect().await;
     stream.write_all(ask).await.unwrap();
-    let mut answer = vec![0; 1 << 10];
-    let read = stream.read(&mut answer).await.unwrap();
-    assert!(answer[..read].ends_with(b"old"));
+    assert!(through(&mut stream, "\r\n\r\n", 3).await.ends_with("old"));
 
     let router = Router::new().route("/which", get(|| async { "new" }));
     running.routes.reload.send(Arc::new(App::new(site(), router))).unwrap();
     stream.write_all(ask).await.unwrap();
-    let read = stream.read(&mut answer).await.unwrap();
-    assert!(answer[..read].ends_with(b"new"), "the same connection, the new application");
+    let answer = through(&mut stream, "\r\n\r\n", 3).await;
+    assert!(answer.ends_with("new"), "the same connection, the new application: {answer}");
 }

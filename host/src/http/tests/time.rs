@@ -74,3 +74,17 @@ async fn a_handler_takes_the_time_it_takes() {
     client.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_has_a_second_to_read_why() {
+    let begin = tokio::time::Instant::now();
+    let (mut client, serving) = pipe_of(patient(), 1 << 10);
+    let head = format!("POST /length HTTP/1.1\r\n{JSON}Content-Length: 20000\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert_eq!((statuses(&answer), begin.elapsed().as_secs()), (vec!["413"], 0), "{answer}");
+    client.write_all(&[b'x'; 4 << 10]).await.expect("what is on its way is still taken");
+    serving.await.unwrap();
+    assert_eq!(begin.elapsed().as_secs(), 1);
+}
