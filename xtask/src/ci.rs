@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: what a change must pass.
 use crate::{
+    demo,
     project::{self, cargo, root, shown, target_dir},
     test, tools,
 };
@@ -16,7 +17,11 @@ pub fn run() -> Result<()> {
     lint.args(["clippy", "--workspace", "--manifest-path"]).arg(&fixtures);
     lint.arg("--target-dir").arg(target_dir()?.join("fixtures")).args(["--", "-D", "warnings"]);
     step(&mut lint)?;
+    step(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     dependencies()?;
+    println!("== cargo xtask demo --walk");
+    demo::from_nothing()?;
+    // Last, so that the summary of the tests closes the output.
     test::run(&[])
 }
 

@@ -19,11 +19,23 @@ use toml_edit::{DocumentMut, value};
 
 /// Builds, initialises, starts; then shows the way, or goes it.
 pub fn run(dir: Option<&Path>, walk: bool) -> Result<()> {
+    match dir {
+        Some(dir) => run_in(&absolute(dir)?, walk),
+        None => run_in(&place::usual(&target_dir()?.join("demo"))?, walk),
+    }
+}
+
+/// The walk in a directory that is made for it, as a newcomer has it.
+pub fn from_nothing() -> Result<()> {
+    let dir = place::usual(&target_dir()?.join("demo-from-nothing"))?;
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    }
+    run_in(&dir, true)
+}
+
+fn run_in(dir: &Path, walk: bool) -> Result<()> {
     let built = artifacts::build(false)?;
-    let dir = match dir {
-        Some(dir) => absolute(dir)?,
-        None => place::usual(&target_dir()?.join("demo"))?,
-    };
     let config = dir.join("countersign.toml");
     let address = free_address()?;
     if config.exists() {
@@ -32,7 +44,7 @@ pub fn run(dir: Option<&Path>, walk: bool) -> Result<()> {
     } else {
         let mut init = command(built.binary());
         init.args(["init", "--registration", "open", "--listen", &address.to_string()]);
-        project::run(init.arg(&dir).stdout(Stdio::null()))?;
+        project::run(init.arg(dir).stdout(Stdio::null()))?;
     }
 
     let mut serve = command(built.binary());
@@ -44,6 +56,11 @@ pub fn run(dir: Option<&Path>, walk: bool) -> Result<()> {
         serve.stdout(file.try_clone()?).stderr(file).stdin(Stdio::null());
     }
     let mut server = Server::start(&mut serve, address)
+        .inspect_err(|_| {
+            if walk {
+                eprint!("{}", fs::read_to_string(&log).unwrap_or_default());
+            }
+        })
         .with_context(|| format!("the demo in {} does not start", dir.display()))?;
     if walk {
         walk::go(address)?;
@@ -51,7 +68,7 @@ pub fn run(dir: Option<&Path>, walk: bool) -> Result<()> {
         ensure!(status.success(), "the host did not stop as it should ({status}); see {}", log.display());
         println!("\nThe host has stopped. Its data and its log are in {}", dir.display());
     } else {
-        println!("{}", way(address, &dir));
+        println!("{}", way(address, dir));
         server.wait()?;
     }
     Ok(())

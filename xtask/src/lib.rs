@@ -3,7 +3,7 @@
 //! # Modules
 //!
 //! [`project`]: where things are, and how children are started · [`artifacts`]: the binary, the plugin
-//! libraries, the fixtures · [`tools`]: what is installed from outside · [`test`], [`ci`], [`demo`]: one command
+//! libraries, the fixtures · [`tools`]: what is installed from outside · [`mod@test`], [`ci`], [`demo`]: one command
 //! each · [`server`]: the host as a child · [`http`], [`totp`], [`qr`]: a client, an authenticator and a screen, as
 //! small as they can be
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands that talk to a person")]

@@ -22,7 +22,7 @@ pub(super) fn usual(wanted: &Path) -> Result<PathBuf> {
     }
     ensure!(is_safe(&own), "{} is not ours alone; name another place with --dir", own.display());
     println!("Others can write to {}, so the demo lives in {}.", folder.display(), own.display());
-    Ok(own.join("demo"))
+    Ok(own.join(wanted.file_name().unwrap_or_default()))
 }
 
 /// Whether a folder belongs to root or to us, and nobody else can replace what is in it.
