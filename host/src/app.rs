@@ -4,6 +4,7 @@ use crate::{
     config::Config,
     http::{App, Cookie, Site},
     kernel::{Kernel, StartError, Strictness},
+    people,
 };
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub struct Host {
 impl Host {
     /// Starts, or refuses with every reason there is.
     pub async fn start(config: Config, strict: Strictness) -> Result<Arc<Self>, StartError> {
-        let kernel = Kernel::start(&config, strict).await?;
+        let kernel = people::kernel(&config, strict).await?;
         let domain = config.session.cookie_domain.as_deref();
         let cookie = Cookie::new("countersign", config.public_url.is_https(), domain);
         Ok(Arc::new(Self { kernel, config, cookie }))

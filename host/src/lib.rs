@@ -10,5 +10,6 @@ mod control;
 pub mod http;
 pub mod kernel;
 mod logs;
+mod people;
 mod records;
 mod sessions;

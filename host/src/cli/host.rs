@@ -4,6 +4,7 @@ use crate::{
     config::Config,
     control::{DataDir, Operation, Refused, ask, perform},
     kernel::{Kernel, Strictness},
+    people,
 };
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
@@ -47,7 +48,7 @@ impl Own {
     pub(super) fn start(config: &Config, strict: Strictness) -> Result<Self, Failure> {
         let data_dir = DataDir::claim(&config.data_dir).map_err(Failure::new)?;
         let runtime = runtime(1)?;
-        let kernel = runtime.block_on(Kernel::start(config, strict))?;
+        let kernel = runtime.block_on(people::kernel(config, strict))?;
         Ok(Self { kernel, runtime, _data_dir: data_dir })
     }
 

@@ -1,6 +1,5 @@
 //! Takes a plugin's decision over into the call: its records, its acts on sessions, its events.
 use super::{Call, View};
-use crate::sessions;
 use countersign_plugin_api::{Act, Answer as Said, Caller, Decision, Problem, Refusal, Secret, Verdict};
 
 /// What a decision answers, once it is durable.
@@ -31,6 +30,7 @@ pub(crate) struct Granted {
 pub(crate) fn absorb(call: &Call<'_>, plugin: &str, decision: &Decision) -> Result<Answered, Refusal> {
     let fault = |why: &str| Refusal::new(Problem::PluginFault).because(format_args!("{plugin}: {why}"));
     let view = View { call, plugin };
+    let people = &call.kernel.people;
     let (mut granted, mut ended) = (None, false);
     for act in decision.acts() {
         match act.ok_or_else(|| fault("its decision holds something that this kernel does not know"))? {
@@ -39,12 +39,12 @@ pub(crate) fn absorb(call: &Call<'_>, plugin: &str, decision: &Decision) -> Resu
             }
             Act::Delete { name } => call.delete(view.key(name)?)?,
             Act::Elevate { subject, session, amr } => {
-                granted = Some(sessions::elevate(call, subject, session, amr)?);
+                granted = Some(people.elevate(call, subject, session, amr)?);
             }
-            Act::StepUp { amr } => granted = Some(sessions::step_up(call, amr)?),
-            Act::EndOtherSessions => sessions::end_others(call)?,
+            Act::StepUp { amr } => granted = Some(people.step_up(call, amr)?),
+            Act::EndOtherSessions => people.end_others(call)?,
             Act::EndSession { subject, session } => {
-                sessions::end(call, subject, session)?;
+                people.end(call, subject, session)?;
                 ended |= call.caller().is_some_and(|caller| caller.session.id == session);
             }
             Act::Audit(event) => call.audit(plugin, &event),

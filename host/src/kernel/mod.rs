@@ -11,6 +11,7 @@ mod execute;
 mod hashing;
 mod keys;
 mod loader;
+mod people;
 mod place;
 mod placement;
 mod registry;
@@ -29,6 +30,7 @@ pub use registry::{PluginInfo, StartError, Strictness};
 pub(crate) use act::{Answer, Granted, absorb};
 pub(crate) use call::Call;
 pub(crate) use hashing::Cost;
+pub(crate) use people::People;
 pub(crate) use place::{HOST, Place};
 pub(crate) use registry::{Mounted, in_use};
 pub(crate) use view::View;
@@ -71,6 +73,7 @@ pub struct Kernel {
     latency: Latency,
     delivery: Option<Arc<dyn Delivery>>,
     registry: Table,
+    people: Box<dyn People>,
     ring: RwLock<Arc<Ring>>,
     seal: Seal,
     places: Places,
@@ -111,7 +114,11 @@ impl Kernel {
     }
 
     /// Loads, registers and links all that is configured. Refuses, with every reason there is.
-    pub async fn start(config: &Config, strict: Strictness) -> Result<Self, StartError> {
+    pub(crate) async fn start(
+        config: &Config,
+        strict: Strictness,
+        people: Box<dyn People>,
+    ) -> Result<Self, StartError> {
         let ring = Ring::load(&config.keys_file).map_err(|error| StartError::one(error.to_string()));
         let registry = registry::assemble(config, strict);
         let (ring, registry) = match (ring, registry) {
@@ -132,7 +139,7 @@ impl Kernel {
                 parallelism: config.password.parallelism,
             },
         };
-        let kernel = Self::over(registry, ring, settings, config.password.max_concurrent_hashes)?;
+        let kernel = Self::over(registry, ring, people, settings, config.password.max_concurrent_hashes)?;
         kernel.recall(strict.ungated).await?;
         Ok(kernel)
     }
@@ -141,6 +148,7 @@ impl Kernel {
     fn over(
         registry: registry::Registry,
         ring: Arc<Ring>,
+        people: Box<dyn People>,
         settings: Settings,
         workers: usize,
     ) -> Result<Self, StartError> {
@@ -152,6 +160,7 @@ impl Kernel {
         let pepper = pepper.and_then(|key| Hmac::new_from_slice(key.expose()).ok());
         Ok(Self {
             settings,
+            people,
             latency: registry.store.latency(),
             store: registry.store,
             delivery: registry.delivery,

@@ -1,7 +1,7 @@
 //! The promises of the kernel, over a store in the test itself.
 use super::{registry::Registry, *};
 use countersign_plugin_api::{
-    Batch, Change, Completion, Context, Decision, Expect, Name, Page, Record, Refusal,
+    Batch, Change, Completion, Context, Decision, Expect, Name, Page, Record, Refusal, Subject,
 };
 use parking_lot::Mutex;
 use std::{
@@ -93,6 +93,27 @@ impl Store for Plain {
     }
 }
 
+/// There are no accounts in these tests.
+struct Nobody;
+
+impl People for Nobody {
+    fn subject(&self, _: &Call<'_>, _: &str) -> Result<Option<Subject>, Refusal> {
+        Ok(None)
+    }
+    fn elevate(&self, _: &Call<'_>, _: &str, _: &str, _: &str) -> Result<Granted, Refusal> {
+        Err(Problem::ChallengeInvalid.into())
+    }
+    fn step_up(&self, _: &Call<'_>, _: &str) -> Result<Granted, Refusal> {
+        Err(Problem::SessionRequired.into())
+    }
+    fn end_others(&self, _: &Call<'_>) -> Result<(), Refusal> {
+        Err(Problem::SessionRequired.into())
+    }
+    fn end(&self, _: &Call<'_>, _: &str, _: &str) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
 fn kernel() -> (Kernel, Arc<Plain>) {
     let store = Arc::new(Plain::default());
     let registry = Registry {
@@ -109,7 +130,8 @@ fn kernel() -> (Kernel, Arc<Plain>) {
         absolute_ttl: Duration::from_secs(1000),
         password_cost: Cost { memory: 64, iterations: 1, parallelism: 1 },
     };
-    let kernel = Kernel::over(registry, Arc::new(Ring::generate(Time::EPOCH)), settings, 1).unwrap();
+    let kernel =
+        Kernel::over(registry, Arc::new(Ring::generate(Time::EPOCH)), Box::new(Nobody), settings, 1).unwrap();
     // The mark is written with whatever is written first; the tests count rows.
     kernel.clock.mark_is_due(kernel.now());
     (kernel, store)

@@ -1,6 +1,5 @@
 //! A call as one plugin sees it: its own key space, and nothing of anybody else's.
 use super::{call::Call, hashing::Cost, token};
-use crate::accounts;
 use countersign_plugin_api::{
     Caller, Claims, Context, Found, Name, Page, Problem, Record, Refusal, Subject, Time, Token,
 };
@@ -35,7 +34,7 @@ impl Context for View<'_, '_> {
         self.call.caller()
     }
     fn subject(&self, id: &str) -> Result<Option<Subject>, Refusal> {
-        Ok(accounts::by_id(self.call, id)?.map(|account| account.subject()))
+        self.call.kernel.people.subject(self.call, id)
     }
     fn get(&self, names: &[Name<'_>], found: &mut Found) -> Result<(), Refusal> {
         let keys = names.iter().map(|name| self.key(*name)).collect::<Result<Vec<_>, _>>()?;
