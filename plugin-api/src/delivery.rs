@@ -26,6 +26,9 @@ pub struct Message<'a> {
 }
 
 /// Sends messages.
+///
+/// What a delivery is handed is what [`Message`] says: the interface refuses a message whose id, recipient or
+/// subject holds a control character, so that none can become a header, a command or a log line.
 pub trait Delivery: Send + Sync + 'static {
     /// Sends one message. Runs on a pool and may block for up to 30 seconds; any number at once. `Ok` means
     /// that the next hop has taken it. The kernel tries again what may be tried again, never after
@@ -59,6 +62,9 @@ const ID: u32 = 4;
 const LATER: u32 = 1;
 const NEVER: u32 = 2;
 
+/// The reason of a delivery that panicked.
+pub(crate) const PANICKED: &str = "the delivery plugin panicked";
+
 /// A plugin's delivery as flat data.
 pub(crate) struct Exported<T>(pub(crate) T);
 
@@ -74,7 +80,13 @@ impl<T: Delivery> DeliveryFace for Exported<T> {
             html: message.find(HTML).map(|html| Secret::new(html.text())),
             expires_at: Time::from_secs(id.x),
         };
-        let (code, why) = match self.0.send(&message) {
+        let heads = [("id", message.id), ("recipient", message.to), ("subject", message.subject)];
+        let split = heads.iter().find(|(_, head)| head.contains(char::is_control));
+        let outcome = match split {
+            Some((head, _)) => Err(Undelivered::Never(format!("its {head} holds a control character"))),
+            None => self.0.send(&message),
+        };
+        let (code, why) = match outcome {
             Ok(()) => return DONE,
             Err(Undelivered::Later(why)) => (LATER, why),
             Err(Undelivered::Never(why)) => (NEVER, why),
@@ -111,7 +123,7 @@ impl Delivery for Imported {
         match code {
             DONE => Ok(()),
             NEVER => Err(Undelivered::Never(why())),
-            FAULT => Err(Undelivered::Later("the delivery plugin panicked".into())),
+            FAULT => Err(Undelivered::Later(PANICKED.into())),
             _ => Err(Undelivered::Later(why())),
         }
     }

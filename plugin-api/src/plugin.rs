@@ -20,6 +20,10 @@ use serde::de::DeserializeOwned;
 /// `[store.NAME]`, of `delivery-NAME` it is `[delivery.NAME]`, and of any other `[NAME]`; without a table it
 /// is empty. A value `{ env = "NAME" }` or `{ file = "path" }` has been replaced by what it points to.
 pub trait Plugin: DeserializeOwned + 'static {
+    /// Whether it is for development only, because it shows what nobody else may see. A host that was not
+    /// started with `--dev` then refuses it, and so does `config check`; installing it is no offence.
+    const DEVELOPMENT_ONLY: bool = false;
+
     /// Looks at the configuration as a whole, without touching anything. `config check` calls it, and so
     /// does the host before `register`.
     fn check(&self) -> Result<()> {

@@ -89,7 +89,8 @@ pub(crate) struct GateEntry {
 /// How strict to be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Strictness {
-    /// Whether a plugin may stand in the configuration without its hash (`--dev`).
+    /// Whether the host serves development alone (`--dev`): a plugin may stand in the configuration without its
+    /// hash, and those for development only are accepted.
     pub unpinned: bool,
     /// Whether to start although the store remembers a gate that is not loaded: for the command that makes it
     /// forget.
@@ -159,7 +160,7 @@ pub(super) fn assemble(config: &Config, strict: Strictness) -> Result<Registry, 
         if !used {
             continue;
         }
-        match register(config, &name, candidate) {
+        match register(config, &name, candidate, strict) {
             Ok(collected) => {
                 let needed = !collected.gates.is_empty() || !collected.stores.is_empty();
                 if needed && !required {
@@ -200,9 +201,14 @@ impl Failure {
     }
 }
 
-fn register(config: &Config, name: &str, candidate: Candidate) -> Result<Collected, Failure> {
+fn register(
+    config: &Config,
+    name: &str,
+    candidate: Candidate,
+    strict: Strictness,
+) -> Result<Collected, Failure> {
     let table = config.plugin_table(name).map_err(|problems| Failure::Config(problems.to_string()))?;
-    let loaded = candidate.open().map_err(Failure::Loading)?;
+    let loaded = candidate.open().map_err(Failure::Loading)?.in_development(strict.unpinned);
     loaded.register(&table, config.folder(), LogSink::new(log)).map_err(|error| failed(config, name, error))
 }
 
@@ -222,7 +228,7 @@ pub(super) fn check(config: &Config, strict: Strictness) -> Result<(), StartErro
     let names: Vec<String> = found.iter().map(|(_, _, c)| c.manifest().name.clone()).collect();
     for (file, required, candidate) in found {
         if in_use(config, &candidate.manifest().name)
-            && let Err(why) = try_out(config, candidate)
+            && let Err(why) = try_out(config, candidate, strict.unpinned)
             && required
         {
             problems.0.push(why.sentence(&file));
@@ -234,16 +240,17 @@ pub(super) fn check(config: &Config, strict: Strictness) -> Result<(), StartErro
 
 /// Opens a plugin, and asks it about its table if it is in use. The error is a sentence that names `file`.
 pub(super) fn try_out_file(config: &Config, file: &str, candidate: Candidate) -> Result<(), String> {
-    try_out(config, candidate).map_err(|why| why.sentence(file))
+    // Installing starts nothing: what is for development only may lie there.
+    try_out(config, candidate, true).map_err(|why| why.sentence(file))
 }
 
-fn try_out(config: &Config, candidate: Candidate) -> Result<(), Failure> {
+fn try_out(config: &Config, candidate: Candidate, development: bool) -> Result<(), Failure> {
     let name = candidate.manifest().name.clone();
     if RESERVED.contains(&name.as_str()) {
         return Err(Failure::Loading(format!("no plugin can be named `{name}`")));
     }
     let table = config.plugin_table(&name).map_err(|problems| Failure::Config(problems.to_string()))?;
-    let loaded = candidate.open().map_err(Failure::Loading)?;
+    let loaded = candidate.open().map_err(Failure::Loading)?.in_development(development);
     if in_use(config, &name) {
         loaded.check(&table, config.folder()).map_err(|error| failed(config, &name, error))?;
     }

@@ -76,6 +76,9 @@ extern "C" fn erased<E: Export>() -> RootModuleResult {
 const CONFIG: u32 = 1;
 const REFUSED: u32 = 2;
 
+/// The code of a configuration whose host is a development host. A kernel that does not say so is none.
+const DEVELOPMENT: u32 = 1;
+
 extern "C" fn check<E: Export>(config: &Flat, reason: &mut Flat) -> u32 {
     guard(|| match configured::<E::Plugin>(config) {
         Ok(_) => DONE,
@@ -107,6 +110,11 @@ extern "C" fn register<E: Export>(
 /// The plugin as its configuration makes it, or the place of the error (`a.b`) and the error.
 fn configured<P: Plugin>(config: &Flat) -> Result<P, (String, String)> {
     let item = config.at(0).unwrap_or_default();
+    if P::DEVELOPMENT_ONLY && item.code != DEVELOPMENT {
+        let why =
+            "this plugin shows what nobody else may see: it serves a host that is started with --dev alone";
+        return Err((String::new(), why.into()));
+    }
     let mut json = serde_json::Deserializer::from_slice(item.a);
     let plugin: P = location::read_in(item.text_b(), || serde_path_to_error::deserialize(&mut json))
         .map_err(|error| (error.path().to_string(), serde_message(error.inner())))?;
@@ -128,7 +136,10 @@ fn say(reason: &mut Flat, code: u32, at: &str, why: &str) -> u32 {
 
 /// A plugin library that has passed the layout check.
 #[derive(Clone, Copy)]
-pub struct Loaded(ModuleRef);
+pub struct Loaded {
+    module: ModuleRef,
+    development: bool,
+}
 
 impl Loaded {
     /// The exported symbol, with its final NUL, that [`attach`](Loaded::attach) wants the address of.
@@ -163,19 +174,26 @@ impl Loaded {
         let module = guard(|| unsafe { header.init_root_module_with_unchecked_layout::<ModuleRef>() })
             .ok_or_else(|| Incompatible::new("it panicked while it was opened"))?
             .map_err(|_| Incompatible::new("it could not hand out its root module"))?;
-        Ok(Self(module))
+        Ok(Self { module, development: false })
+    }
+
+    /// The same library for a host that serves development alone, or not: without this it does not, and a plugin
+    /// that is [for development only](crate::Plugin::DEVELOPMENT_ONLY) refuses.
+    #[must_use]
+    pub fn in_development(self, development: bool) -> Self {
+        Self { development, ..self }
     }
 
     /// The name that the code gives, which must be the manifest's.
     pub fn name(&self) -> &'static str {
-        self.0.name().as_str()
+        self.module.name().as_str()
     }
 
     /// Whether the plugin accepts that configuration, a JSON object that stands for a table of a file in
     /// `folder`. Nothing is registered.
     pub fn check(&self, config: &str, folder: &Path) -> Result<(), LoadError> {
         let mut reason = Flat::default();
-        let code = self.0.check()(&configuration(config, folder), &mut reason);
+        let code = self.module.check()(&self.configuration(config, folder), &mut reason);
         told(code, &reason)
     }
 
@@ -184,17 +202,18 @@ impl Loaded {
         let mut collected = Collected::default();
         let mut reason = Flat::default();
         let registrar = RegistrarAbi_TO::from_ptr(RMut::new(&mut collected), TD_Opaque);
-        let code = self.0.register()(&configuration(config, folder), log, registrar, &mut reason);
+        let code = self.module.register()(&self.configuration(config, folder), log, registrar, &mut reason);
         told(code, &reason)?;
         collected.checked().map_err(LoadError::Refused)
     }
-}
 
-fn configuration(json: &str, folder: &Path) -> Flat {
-    let folder = folder.to_string_lossy();
-    let mut flat = Flat::with_capacity(1, json.len() + folder.len());
-    flat.push(Item { a: json.as_bytes(), b: folder.as_bytes(), ..Item::default() });
-    flat
+    fn configuration(&self, json: &str, folder: &Path) -> Flat {
+        let folder = folder.to_string_lossy();
+        let code = if self.development { DEVELOPMENT } else { 0 };
+        let mut flat = Flat::with_capacity(1, json.len() + folder.len());
+        flat.push(Item { code, a: json.as_bytes(), b: folder.as_bytes(), ..Item::default() });
+        flat
+    }
 }
 
 fn told(code: u32, reason: &Flat) -> Result<(), LoadError> {
