@@ -2,7 +2,7 @@
 //! the call is tried again, and a hash is refused the first time.
 use super::kernel::{Kernel, Name2};
 use countersign_plugin_api::{
-    Caller, Claims, Context, Found, Name, Page, Problem, Record, Refusal, Subject, Time, Token,
+    Caller, Claims, Context, Found, Name, Page, Problem, Record, Refusal, Secret, Subject, Time, Token,
 };
 use std::{
     cell::{Cell, RefCell},
@@ -17,6 +17,7 @@ pub(super) type Hashes = (Vec<Vec<u8>>, Vec<u8>);
 pub(super) struct Call<'k> {
     kernel: &'k Kernel,
     caller: Option<Caller>,
+    browser: &'static str,
     pub(super) read: RefCell<BTreeMap<Name2, u64>>,
     seed: u64,
     pub(super) random: Cell<u64>,
@@ -25,10 +26,11 @@ pub(super) struct Call<'k> {
 }
 
 impl<'k> Call<'k> {
-    pub(super) fn new(kernel: &'k Kernel, session: Option<&str>, seed: u64) -> Self {
+    pub(super) fn new(kernel: &'k Kernel, session: Option<&str>, browser: &'static str, seed: u64) -> Self {
         Self {
             kernel,
             caller: session.and_then(|id| kernel.caller(id)),
+            browser,
             read: RefCell::default(),
             seed,
             random: Cell::new(0),
@@ -56,6 +58,15 @@ impl Context for Call<'_> {
     }
     fn subject(&self, id: &str) -> Result<Option<Subject>, Refusal> {
         Ok(self.kernel.subjects.get(id).cloned())
+    }
+    fn subject_of(&self, address: &str) -> Result<Option<Subject>, Refusal> {
+        let address = address.trim().to_lowercase();
+        Ok(self.kernel.subjects.values().find(|subject| subject.email == address).cloned())
+    }
+    fn cookie(&self, name: &str) -> Result<Option<Secret<String>>, Refusal> {
+        let kept = self.kernel.cookies.get(&(self.browser.to_owned(), name.to_owned()));
+        let live = kept.filter(|(_, until)| self.kernel.now < *until);
+        Ok(live.map(|(value, _)| Secret::new(value.clone())))
     }
     fn get(&self, names: &[Name<'_>], found: &mut Found) -> Result<(), Refusal> {
         for name in names {
@@ -89,6 +100,9 @@ impl Context for Call<'_> {
         }
         let hash = |secret: &&[u8]| std::array::from_fn(|at| digest((secret, salt, at)).to_le_bytes()[0]);
         Ok(secrets.iter().map(hash).collect())
+    }
+    fn mac(&self, parts: &[&[u8]]) -> Result<[u8; 32], Refusal> {
+        Ok(std::array::from_fn(|at| digest(("mac", parts, at)).to_le_bytes()[0]))
     }
     fn sign(&self, claims: &Claims) -> Result<String, Refusal> {
         let Claims { purpose, subject, session, id, expires_at } = claims;

@@ -1,5 +1,5 @@
-//! A kernel in memory: it asks handlers as the real one does, keeps the read set, carries decisions out as
-//! one conditional write, asks again on a conflict and when a hash is ready, and replays random bytes.
+//! A kernel in memory: it asks handlers as the real one does, keeps the read set, asks again on a conflict and
+//! when a hash is ready, and replays random bytes. What comes of a decision is in `carry`.
 use super::call::Call;
 use crate::{
     config::Mfa,
@@ -8,16 +8,11 @@ use crate::{
     routes::ROUTES,
 };
 use countersign_plugin_api::{
-    Access, Act, Answer, Caller, Context, Decision, Gate, Login, Name, Problem, Refusal, Request, Session,
-    SessionKind, SessionMode, Standing, Subject, Time, Verdict,
+    Access, Answer, Caller, Context, Decision, Gate, Login, Problem, Refusal, Request, Session, SessionKind,
+    SessionMode, Standing, Subject, Time, Verdict,
 };
 use serde_json::Value;
-use std::{
-    cell::Cell,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc, time::Duration};
 
 /// The moment at which each test begins, and the one user that each begins with.
 pub(super) const START: u64 = 1_763_800_000;
@@ -34,9 +29,12 @@ pub(super) struct Kernel {
     pub(super) subjects: BTreeMap<String, Subject>,
     pub(super) sessions: BTreeMap<String, Live>,
     pub(super) audit: Vec<Audited>,
+    pub(super) messages: Vec<Sent>,
+    /// The plugin's cookies, by browser and name, and until when.
+    pub(super) cookies: BTreeMap<(String, String), (String, Time)>,
     /// How many calls had a hash computed.
     pub(super) hashed: Cell<u32>,
-    version: u64,
+    pub(super) version: u64,
     calls: u64,
 }
 
@@ -45,8 +43,8 @@ pub(super) struct Kernel {
 pub(super) struct Live {
     pub(super) subject: String,
     pub(super) session: Session,
-    version: u64,
-    epoch: u64,
+    pub(super) version: u64,
+    pub(super) epoch: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +52,16 @@ pub(super) struct Audited {
     pub(super) name: String,
     pub(super) subject: String,
     pub(super) success: bool,
+    pub(super) fields: BTreeMap<String, String>,
+}
+
+/// A message on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) template: String,
+    pub(super) to: String,
+    pub(super) notice: bool,
+    pub(super) expires_at: Time,
     pub(super) fields: BTreeMap<String, String>,
 }
 
@@ -69,27 +77,34 @@ pub(super) struct Reply {
 
 /// Something tried: what the handler said, and on what it rests.
 pub(super) struct Tried {
-    outcome: Result<Decision, Refusal>,
-    read: BTreeMap<Name2, u64>,
-    caller: Option<(String, u64)>,
+    pub(super) outcome: Result<Decision, Refusal>,
+    pub(super) read: BTreeMap<Name2, u64>,
+    pub(super) caller: Option<(String, u64)>,
+    pub(super) browser: &'static str,
 }
 
 /// One request, complete: what to ask and as whom.
 #[derive(Clone)]
 pub(super) struct Ask {
     pub(super) method: &'static str,
-    pub(super) path: &'static str,
+    pub(super) path: String,
     pub(super) body: Value,
-    pub(super) challenge: Option<String>,
+    pub(super) query: Option<(&'static str, String)>,
     pub(super) session: Option<String>,
+    /// Whose cookies come along.
+    pub(super) browser: &'static str,
 }
 
-pub(super) fn post(path: &'static str, body: Value) -> Ask {
-    Ask { method: "POST", path, body, challenge: None, session: None }
+fn ask(method: &'static str, path: impl Into<String>, body: Value) -> Ask {
+    Ask { method, path: path.into(), body, query: None, session: None, browser: "" }
 }
 
-pub(super) fn get(path: &'static str) -> Ask {
-    Ask { method: "GET", path, body: Value::Null, challenge: None, session: None }
+pub(super) fn post(path: &str, body: Value) -> Ask {
+    ask("POST", path, body)
+}
+
+pub(super) fn get(path: &str) -> Ask {
+    ask("GET", path, Value::Null)
 }
 
 impl Ask {
@@ -99,7 +114,7 @@ impl Ask {
     }
     /// With the challenge in the query.
     pub(super) fn about(mut self, challenge: &str) -> Self {
-        self.challenge = Some(challenge.into());
+        self.query = Some(("challenge", challenge.into()));
         self
     }
 }
@@ -114,6 +129,8 @@ impl Kernel {
             subjects: BTreeMap::new(),
             sessions: BTreeMap::new(),
             audit: Vec::new(),
+            messages: Vec::new(),
+            cookies: BTreeMap::new(),
             hashed: Cell::new(0),
             version: 0,
             calls: 0,
@@ -176,15 +193,24 @@ impl Kernel {
 
     /// A login with the right password: the verdict, and the session that it led to.
     pub(super) fn log_in(&mut self, subject: &str, mode: SessionMode) -> (Verdict, String) {
+        self.log_in_from("", subject, mode, &["pwd"])
+    }
+
+    /// A login by whatever first factor, from a browser.
+    pub(super) fn log_in_from(
+        &mut self,
+        browser: &'static str,
+        subject: &str,
+        mode: SessionMode,
+        amr: &[&str],
+    ) -> (Verdict, String) {
+        let amr: Vec<String> = amr.iter().map(|method| (*method).into()).collect();
         let session = self.add_session(subject, SessionKind::Standard, mode, Time::NEVER);
-        let login = Login {
-            subject: self.subjects[subject].clone(),
-            session: session.clone(),
-            mode,
-            amr: vec!["pwd".into()],
-        };
+        self.sessions.get_mut(&session).unwrap().session.amr.clone_from(&amr);
+        let subject = self.subjects[subject].clone();
+        let login = Login { subject, session: session.clone(), mode, amr };
         let gate = MfaGate::new(Arc::clone(&self.config));
-        let tried = self.ask(None, &|context| gate.after_primary(&login, context));
+        let tried = self.ask(None, browser, &|context| gate.after_primary(&login, context));
         let verdict = match &tried.outcome {
             Ok(decision) => match decision.answer() {
                 Some(Answer::Verdict(verdict)) => verdict,
@@ -211,7 +237,7 @@ impl Kernel {
 
     pub(super) fn standing(&mut self, session: &str) -> Result<Standing, Refusal> {
         let gate = MfaGate::new(Arc::clone(&self.config));
-        let call = Call::new(self, Some(session), 0);
+        let call = Call::new(self, Some(session), "", 0);
         gate.standing(call.caller().expect("a live session"), &call)
     }
 
@@ -230,7 +256,7 @@ impl Kernel {
     pub(super) fn consider(&mut self, ask: &Ask) -> Tried {
         let (route, handle) = ROUTES
             .iter()
-            .find(|(route, _)| route.method == ask.method && route.path == ask.path)
+            .find(|(route, _)| route.method == ask.method && matches(&route.path, &ask.path))
             .unwrap_or_else(|| panic!("no route {} {}", ask.method, ask.path));
         let session = ask.session.as_deref().filter(|id| self.caller(id).is_some());
         let kind = session.map(|id| self.sessions[id].session.kind);
@@ -240,25 +266,28 @@ impl Kernel {
             (_, None) => Some(Problem::SessionRequired),
         };
         if let Some(problem) = refused {
-            return Tried { outcome: Err(problem.into()), read: BTreeMap::new(), caller: None };
+            let (read, browser) = (BTreeMap::new(), ask.browser);
+            return Tried { outcome: Err(problem.into()), read, caller: None, browser };
         }
         let body = if ask.body.is_null() { String::new() } else { ask.body.to_string() };
-        let mut request = Request::new(ask.method, ask.path, body.as_bytes());
-        if let Some(challenge) = &ask.challenge {
-            request = request.with_query("challenge", challenge);
+        let mut request = Request::new(ask.method, &ask.path, body.as_bytes())
+            .with_header("user-agent", ask.browser.as_bytes());
+        if let Some((name, value)) = &ask.query {
+            request = request.with_query(name, value);
         }
         let config = Arc::clone(&self.config);
-        self.ask(session, &|context| handle(&config, &request, context))
+        self.ask(session, ask.browser, &|context| handle(&config, &request, context))
     }
 
     fn ask(
         &mut self,
         session: Option<&str>,
+        browser: &'static str,
         handler: &dyn Fn(&dyn Context) -> Result<Decision, Refusal>,
     ) -> Tried {
         self.calls += 1;
         let caller = session.map(|id| (id.to_owned(), self.sessions[id].version));
-        let mut call = Call::new(self, session, self.calls);
+        let mut call = Call::new(self, session, browser, self.calls);
         let mut outcome = handler(&call);
         if call.wanted.borrow().is_some() {
             assert!(outcome.is_err(), "a refused hash must be passed on");
@@ -268,93 +297,7 @@ impl Kernel {
             outcome = handler(&call);
             assert!(call.wanted.borrow().is_none(), "the second call asks for the same hashes");
         }
-        Tried { outcome, read: call.read.into_inner(), caller }
-    }
-
-    /// Carries a decision out if all that it rests on is still so; `None` is a conflict.
-    pub(super) fn carry_out(&mut self, tried: &Tried) -> Option<Reply> {
-        let decision = match &tried.outcome {
-            Ok(decision) => decision,
-            Err(refusal) => return Some(Reply::refused(refusal)),
-        };
-        let acts: Vec<Act<'_>> = decision.acts().map(|act| act.expect("every act is known")).collect();
-        if !acts.is_empty() {
-            let stale = tried.read.iter().any(|(name, version)| self.version_of(name) != *version);
-            let caller = tried.caller.as_ref();
-            let gone = caller.is_some_and(|(id, version)| {
-                self.caller(id).is_none() || self.sessions[id].version != *version
-            });
-            if stale || gone {
-                return None;
-            }
-        }
-        self.version += 1;
-        let mut events = BTreeSet::new();
-        for act in acts {
-            self.act(act, tried, &mut events);
-        }
-        assert!(events.len() <= 1, "one event, one record");
-        Some(match decision.answer().expect("an answer") {
-            Answer::Json { status, body } => {
-                let body = serde_json::from_slice(body).unwrap();
-                Reply { status, problem: "", retry_after: None, body }
-            }
-            Answer::Empty => Reply { status: 204, problem: "", retry_after: None, body: Value::Null },
-            Answer::Refusal(refusal) => Reply::refused(&refusal),
-            Answer::Verdict(_) => Reply { status: 0, problem: "", retry_after: None, body: Value::Null },
-        })
-    }
-
-    fn act(&mut self, act: Act<'_>, tried: &Tried, events: &mut BTreeSet<String>) {
-        let read = |name: Name<'_>| {
-            let name = (name.subject.to_owned(), name.name.to_vec());
-            assert!(tried.read.contains_key(&name), "what is written was read");
-            name
-        };
-        let acting = || tried.caller.as_ref().expect("an act of the caller needs one").0.clone();
-        match act {
-            Act::Put { name, value, expires_at, blind } => {
-                assert!(!blind && expires_at > self.now);
-                self.records.insert(read(name), (self.version, value.to_vec(), expires_at));
-            }
-            Act::Delete { name } => {
-                self.records.remove(&read(name)).expect("what is deleted was there");
-            }
-            Act::Elevate { subject, session, amr } => {
-                let live = self.sessions.get_mut(session).expect("the pending session lives");
-                assert_eq!(live.subject, subject);
-                assert_eq!(live.session.kind, SessionKind::Pending);
-                live.session.kind = SessionKind::Standard;
-                live.session.expires_at = Time::NEVER;
-                live.prove(amr, self.now, self.version);
-            }
-            Act::StepUp { amr } => {
-                let live = self.sessions.get_mut(&acting()).unwrap();
-                assert_eq!(live.session.kind, SessionKind::Standard);
-                live.prove(amr, self.now, self.version);
-            }
-            Act::EndOtherSessions => {
-                let id = acting();
-                let live = self.sessions.get_mut(&id).unwrap();
-                let subject = self.subjects.get_mut(&live.subject).unwrap();
-                subject.epoch += 1;
-                live.epoch = subject.epoch;
-                live.version = self.version;
-            }
-            Act::EndSession { subject, session } => {
-                let ended = self.sessions.remove(session);
-                assert!(ended.is_none_or(|ended| ended.subject == subject));
-            }
-            Act::Audit(event) => {
-                assert!(events.insert(event.name.to_owned()));
-                self.audit.push(Audited {
-                    name: event.name.into(),
-                    subject: event.subject.into(),
-                    success: event.success,
-                    fields: event.fields.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
-                });
-            }
-        }
+        Tried { outcome, read: call.read.into_inner(), caller, browser }
     }
 
     pub(super) fn version_of(&self, name: &Name2) -> u64 {
@@ -369,16 +312,16 @@ impl Kernel {
     }
 }
 
-impl Live {
-    fn prove(&mut self, amr: &str, now: Time, version: u64) {
-        self.session.mfa_verified_at = Some(now);
-        self.session.amr.extend(amr.split(' ').map(Into::into));
-        self.version = version;
+/// Whether a path is of a route's form; `{id}` stands for its last part.
+fn matches(pattern: &str, path: &str) -> bool {
+    match pattern.strip_suffix("{id}") {
+        None => pattern == path,
+        Some(start) => path.strip_prefix(start).is_some_and(|id| !id.is_empty() && !id.contains('/')),
     }
 }
 
 impl Reply {
-    fn refused(refusal: &Refusal) -> Self {
+    pub(super) fn refused(refusal: &Refusal) -> Self {
         let body = Value::String(refusal.detail().into());
         let problem = refusal.problem();
         let retry_after = refusal.retry_after_secs();

@@ -1,6 +1,7 @@
 //! Every endpoint and the gate, driven through a kernel in memory.
 mod budget;
 mod call;
+mod carry;
 mod challenge;
 mod enrolment;
 mod gate;
