@@ -1,15 +1,13 @@
 //! The binary, the plugin libraries and the fixtures: built once, and found again.
-use crate::project::{cargo, root, run, target_dir};
+use crate::project::{cargo, metadata, root, run, target_dir};
 use anyhow::{Result, ensure};
+use serde_json::Value;
 use std::{
     env,
     path::{Path, PathBuf},
     process::Stdio,
     sync::OnceLock,
 };
-
-/// The packages whose libraries the host loads.
-pub const PLUGINS: [&str; 3] = ["plugin-mfa", "store-memory", "store-sqlite"];
 
 /// Names the directory with the binary and the libraries, when they have been built already.
 pub const VARIABLE: &str = "COUNTERSIGN_ARTIFACTS";
@@ -47,7 +45,7 @@ impl Artifacts {
     pub fn binary(&self) -> PathBuf {
         self.dir.join("countersign")
     }
-    /// The library of one of [`PLUGINS`].
+    /// The library of one of the [`plugins`].
     pub fn plugin(&self, package: &str) -> PathBuf {
         self.dir.join(library(package))
     }
@@ -63,12 +61,24 @@ pub fn library(package: &str) -> String {
     format!("lib{}.so", package.replace('-', "_"))
 }
 
+/// The packages whose libraries a host loads: every one of the workspace that makes a dynamic library.
+pub fn plugins() -> Result<Vec<String>> {
+    let metadata = metadata(root())?;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let is_plugin = |package: &Value| {
+        list(&package["targets"]).iter().any(|target| list(&target["kind"]).contains(&"cdylib".into()))
+    };
+    let packages = list(&metadata["packages"]);
+    let names = packages.iter().filter(|package| is_plugin(package)).filter_map(|p| p["name"].as_str());
+    Ok(names.map(Into::into).collect())
+}
+
 /// Builds the binary and the plugin libraries.
 pub fn build(release: bool) -> Result<Artifacts> {
     let mut command = cargo();
     command.args(["build", "--package", "countersign-host"]);
-    for plugin in PLUGINS {
-        command.args(["--package", plugin]);
+    for plugin in plugins()? {
+        command.args(["--package", &plugin]);
     }
     if release {
         command.arg("--release");

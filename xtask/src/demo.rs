@@ -3,7 +3,7 @@ mod place;
 mod walk;
 
 use crate::{
-    artifacts::{self, Artifacts, PLUGINS},
+    artifacts::{self, Artifacts},
     project,
     project::{command, target_dir},
     server::Server,
@@ -92,12 +92,16 @@ fn listen_on(config: &Path, address: SocketAddr) -> Result<()> {
     fs::write(config, document.to_string()).with_context(|| format!("cannot write {}", config.display()))
 }
 
-/// The plugins may have been built anew since the last time.
+/// The plugins that it has may have been built anew since the last time.
 fn refresh(built: &Artifacts, config: &Path) -> Result<()> {
-    for plugin in PLUGINS {
-        let mut install = command(built.binary());
-        install.args(["plugin", "install", "--config"]).arg(config).arg(built.plugin(plugin));
-        project::run(install.stdout(Stdio::null()))?;
+    let text = fs::read_to_string(config).with_context(|| format!("cannot read {}", config.display()))?;
+    for library in artifacts::plugins()?.iter().map(|plugin| built.plugin(plugin)) {
+        let stem = library.file_stem().unwrap_or_default().to_string_lossy();
+        if text.contains(&*stem) {
+            let mut install = command(built.binary());
+            install.args(["plugin", "install", "--config"]).arg(config).arg(&library);
+            project::run(install.stdout(Stdio::null()))?;
+        }
     }
     Ok(())
 }

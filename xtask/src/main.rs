@@ -69,8 +69,8 @@ fn main() -> ExitCode {
 fn build(release: bool) -> Result<()> {
     let built = artifacts::build(release)?;
     println!("binary   {}", built.binary().display());
-    for plugin in artifacts::PLUGINS {
-        println!("plugin   {}", built.plugin(plugin).display());
+    for plugin in artifacts::plugins()? {
+        println!("plugin   {}", built.plugin(&plugin).display());
     }
     Ok(())
 }
