@@ -260,7 +260,7 @@ fn one_hundred_uses_of_one_code_give_one_session() {
                 );
             }
             // The guesses that lost have locked the account; time passes.
-            host.site().clock().advance(std::time::Duration::from_secs(86_400));
+            host.site().clock().advance(std::time::Duration::from_hours(24));
         }
         host.stop();
     }
