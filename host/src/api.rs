@@ -58,9 +58,10 @@ async fn answer(State(host): State<Arc<Host>>, http: Http) -> Result<Response<Bo
         Found::Plugins(mounted) => path.get(1 + mounted.plugin.len()..).unwrap_or_default(),
     };
     let request = http.for_plugin(below)?;
-    let token = match host.cookie.credential(&http.headers) {
-        Credential::Bearer(token) | Credential::Cookie(token) => Some(token),
-        Credential::None => None,
+    let (token, bearer) = match host.cookie.credential(&http.headers) {
+        Credential::Bearer(token) => (Some(token), true),
+        Credential::Cookie(token) => (Some(token), false),
+        Credential::None => (None, false),
     };
     let agent =
         http.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
@@ -70,15 +71,19 @@ async fn answer(State(host): State<Arc<Host>>, http: Http) -> Result<Response<Bo
         id: path.rsplit('/').next().unwrap_or_default(),
         agent,
     };
-    let origin =
-        Origin { peer: http.peer.to_string(), request: http.id.to_string(), actor: "anonymous".into() };
+    let origin = Origin {
+        peer: http.peer.to_string(),
+        request: http.id.to_string(),
+        actor: "anonymous".into(),
+        cookies: if bearer { Vec::new() } else { host.cookie.all_beside(&http.headers) },
+    };
     let decide = |call: &Call<'_>| {
         if let Some(token) = &token {
             sessions::resolve(call, token.expose())?;
         }
         match &found {
             Found::Own(row) => (row.run)(call, &asked),
-            Found::Plugins(mounted) => auth::plugin::ask(call, mounted, &request),
+            Found::Plugins(mounted) => auth::plugin::ask(call, mounted, &asked),
         }
     };
     let reply = host.kernel.run(&origin, decide).await?;
@@ -131,7 +136,7 @@ fn render(host: &Host, reply: Reply) -> Result<Response<Body>, Failure> {
             json(status, body)
         }
         None => {
-            let mut response = Response::new(Body::empty());
+            let mut response = reply.page.map_or_else(|| Response::new(Body::empty()), page);
             *response.status_mut() = status;
             response
         }
@@ -147,6 +152,11 @@ fn render(host: &Host, reply: Reply) -> Result<Response<Body>, Failure> {
             headers.append(header::SET_COOKIE, host.cookie.remove()?);
         }
     }
+    for (name, value, lasts) in reply.cookies {
+        let cookie = host.cookie.beside(&name);
+        let line = if lasts.is_zero() { cookie.remove()? } else { cookie.set(value.expose(), lasts)? };
+        headers.append(header::SET_COOKIE, line);
+    }
     for (name, value) in reply.headers {
         // An address may hold what a header cannot; it is left out rather than the answer refused.
         if let Ok(value) = HeaderValue::try_from(value) {
@@ -154,6 +164,16 @@ fn render(host: &Host, reply: Reply) -> Result<Response<Body>, Failure> {
         }
     }
     Ok(response)
+}
+
+/// A page of a plugin loads nothing, and may post to this site alone.
+fn page(html: String) -> Response<Body> {
+    const POLICY: &str = "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    let mut response = Response::new(Body::from(html));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response
 }
 
 fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {

@@ -10,15 +10,16 @@ use std::sync::Arc;
 
 /// A host that has started: every plugin is linked, and the store answers.
 pub struct Host {
-    pub(crate) kernel: Kernel,
+    pub(crate) kernel: Arc<Kernel>,
     pub(crate) config: Config,
     pub(crate) cookie: Cookie,
 }
 
 impl Host {
-    /// Starts, or refuses with every reason there is.
+    /// Starts, and with it the delivery of what waits to be sent; or refuses, with every reason there is.
     pub async fn start(config: Config, strict: Strictness) -> Result<Arc<Self>, StartError> {
-        let kernel = people::kernel(&config, strict).await?;
+        let kernel = Arc::new(people::kernel(&config, strict).await?);
+        tokio::spawn(kernel.clone().deliver());
         let domain = config.session.cookie_domain.as_deref();
         let cookie = Cookie::new("countersign", config.public_url.is_https(), domain);
         Ok(Arc::new(Self { kernel, config, cookie }))

@@ -10,6 +10,7 @@ mod control;
 pub mod http;
 pub mod kernel;
 mod logs;
+mod mail;
 mod people;
 mod records;
 mod sessions;

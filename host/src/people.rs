@@ -1,23 +1,39 @@
 //! The host's own accounts and sessions, as the kernel asks for them.
 use crate::{
-    accounts,
+    accounts::{self, Email},
     config::Config,
-    kernel::{Call, Granted, Kernel, People, StartError, Strictness},
+    kernel::{Call, Granted, Kernel, Letter, People, StartError, Strictness},
+    mail::Mails,
     sessions,
 };
-use countersign_plugin_api::{Refusal, Subject};
+use countersign_plugin_api::{Draft, Refusal, Subject};
 
-/// Accounts and sessions as records of the host's view.
-struct Own;
+/// Accounts and sessions as records of the host's view, and mails.
+struct Own {
+    mails: Mails,
+}
 
 /// A kernel over the host's own accounts and sessions.
 pub(crate) async fn kernel(config: &Config, strict: Strictness) -> Result<Kernel, StartError> {
-    Kernel::start(config, strict, Box::new(Own)).await
+    let mails = Mails::new(config.public_url.origin()).map_err(|why| StartError(vec![why]))?;
+    Kernel::start(config, strict, Box::new(Own { mails })).await
 }
 
 impl People for Own {
     fn subject(&self, call: &Call<'_>, id: &str) -> Result<Option<Subject>, Refusal> {
         Ok(accounts::by_id(call, id)?.map(|account| account.subject()))
+    }
+    fn subject_of(&self, call: &Call<'_>, address: &str) -> Result<Option<Subject>, Refusal> {
+        Ok(accounts::by_email(call, &Email::parse(address)?)?.map(|account| account.subject()))
+    }
+    fn letter(&self, call: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Letter>, Refusal> {
+        let Some(account) = accounts::by_id(call, draft.to)? else { return Ok(None) };
+        self.mails.render(draft, &account.email).map(Some)
+    }
+    fn end_all(&self, call: &Call<'_>, subject: &str) -> Result<(), Refusal> {
+        let Some(mut account) = accounts::by_id(call, subject)? else { return Ok(()) };
+        account.epoch += 1;
+        accounts::save(call, &account)
     }
     fn elevate(&self, call: &Call<'_>, subject: &str, id: &str, amr: &str) -> Result<Granted, Refusal> {
         sessions::elevate(call, subject, id, amr)

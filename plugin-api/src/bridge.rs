@@ -37,6 +37,9 @@ const HASH: u32 = 5;
 const SIGN: u32 = 6;
 const OPEN: u32 = 7;
 const SUBJECT: u32 = 8;
+const SUBJECT_OF: u32 = 9;
+const COOKIE: u32 = 10;
+const MAC: u32 = 11;
 
 fn refused(refusal: &Refusal, output: &mut Flat) -> u32 {
     *output = Flat::default();
@@ -242,11 +245,18 @@ impl Local<'_> {
                     None => {}
                 })
             }
-            SUBJECT => self.0.subject(head().text()).map(|subject| {
-                if let Some(subject) = subject {
-                    subject.write(output);
-                }
+            SUBJECT | SUBJECT_OF => {
+                let (item, by_id) = (head(), question == SUBJECT);
+                let found = if by_id { self.0.subject(item.text()) } else { self.0.subject_of(item.text()) };
+                found.map(|subject| subject.iter().for_each(|subject| subject.write(output)))
+            }
+            COOKIE => self.0.cookie(head().text()).map(|cookie| {
+                cookie.iter().for_each(|value| output.push(Item::bytes(0, value.expose().as_bytes())));
             }),
+            MAC => {
+                let parts: Vec<&[u8]> = input.iter().map(|item| item.a).collect();
+                self.0.mac(&parts).map(|mac| output.push(Item::bytes(0, &mac)))
+            }
             _ => return None,
         })
     }
@@ -288,6 +298,20 @@ impl Context for Remote<'_> {
     }
     fn subject(&self, id: &str) -> Result<Option<Subject>, Refusal> {
         self.ask(SUBJECT, &single(Item::bytes(0, id.as_bytes()))).map(|output| Subject::read(&output))
+    }
+    fn subject_of(&self, address: &str) -> Result<Option<Subject>, Refusal> {
+        let question = single(Item::bytes(0, address.as_bytes()));
+        self.ask(SUBJECT_OF, &question).map(|output| Subject::read(&output))
+    }
+    fn cookie(&self, name: &str) -> Result<Option<Secret<String>>, Refusal> {
+        let output = self.ask(COOKIE, &single(Item::bytes(0, name.as_bytes())))?;
+        Ok(output.at(0).map(|item| Secret::new(item.text().into())))
+    }
+    fn mac(&self, parts: &[&[u8]]) -> Result<[u8; 32], Refusal> {
+        let mut input = Flat::with_capacity(parts.len(), 128);
+        parts.iter().for_each(|part| input.push(Item::bytes(0, part)));
+        let output = self.ask(MAC, &input)?;
+        output.at(0).and_then(|item| item.a.try_into().ok()).ok_or_else(|| Problem::PluginFault.into())
     }
     fn get(&self, names: &[Name<'_>], found: &mut Found) -> Result<(), Refusal> {
         let mut input = Flat::with_capacity(names.len(), 128);

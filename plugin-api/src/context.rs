@@ -2,6 +2,7 @@
 use crate::{
     answers::{Found, Page},
     error::Refusal,
+    secret::Secret,
     session::{Caller, Subject},
     units::Time,
 };
@@ -58,6 +59,10 @@ pub trait Context {
     fn caller(&self) -> Option<&Caller>;
     /// An account by its id.
     fn subject(&self, id: &str) -> Result<Option<Subject>, Refusal>;
+    /// An account by its address, in whatever spelling.
+    fn subject_of(&self, address: &str) -> Result<Option<Subject>, Refusal>;
+    /// A cookie that this plugin has set in the browser that asks.
+    fn cookie(&self, name: &str) -> Result<Option<Secret<String>>, Refusal>;
     /// Reads the plugin's records, all at one instant; one answer for each name, in order.
     ///
     /// The kernel remembers what was read: a decision that writes anything is carried out only if all of
@@ -78,6 +83,9 @@ pub trait Context {
     /// time it refuses, and the handler passes the refusal on with `?`; it is asked again when the hashes
     /// are ready. At most 16 secrets a call; the salt has at least 16 bytes.
     fn hash(&self, secrets: &[&[u8]], salt: &[u8]) -> Result<Vec<[u8; 32]>, Refusal>;
+    /// HMAC-SHA-256 under a key that is not in the store and this plugin's alone: for what is random but short,
+    /// such as a code of six digits. The parts are told apart.
+    fn mac(&self, parts: &[&[u8]]) -> Result<[u8; 32], Refusal>;
     /// Signs a token: HMAC-SHA-256 under a key for this purpose alone.
     fn sign(&self, claims: &Claims) -> Result<String, Refusal>;
     /// Opens a token of that purpose; `None` for whatever was not issued here.

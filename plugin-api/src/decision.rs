@@ -7,9 +7,12 @@ use crate::{
     context::Name,
     error::{Problem, Refusal, VIOLATION},
     gate::Verdict,
+    secret::Secret,
+    session::SessionMode,
     units::Time,
 };
 use serde::Serialize;
+use std::time::Duration;
 
 const PUT: u32 = 0x1010;
 const PUT_BLIND: u32 = 0x1011;
@@ -18,11 +21,17 @@ const ELEVATE: u32 = 0x1020;
 const STEP_UP: u32 = 0x1021;
 const END_OTHERS: u32 = 0x1022;
 const END: u32 = 0x1023;
+const END_ALL: u32 = 0x1024;
+const SIGN_IN: u32 = 0x1025;
+const COOKIE: u32 = 0x1026;
 const AUDIT: u32 = 0x1030;
 const AUDIT_FIELD: u32 = 0x1031;
+const MESSAGE: u32 = 0x1050;
+const MESSAGE_FIELD: u32 = 0x1051;
 const JSON: u32 = 0x1000;
 const REFUSE: u32 = 0x1001;
 const EMPTY: u32 = 0x1003;
+const PAGE: u32 = 0x1004;
 pub(crate) const VERDICT: u32 = 0x1040;
 pub(crate) const VERDICT_METHOD: u32 = 0x1041;
 
@@ -49,6 +58,10 @@ impl Decision {
     /// Answers 204.
     pub fn empty() -> Self {
         Self::with(Item::tag(EMPTY))
+    }
+    /// Answers with an HTML page, which loads nothing and posts to its own path at most.
+    pub fn page(status: u16, html: &str) -> Self {
+        Self::with(Item { tag: PAGE, code: status.into(), b: html.as_bytes(), ..Item::default() })
     }
     /// Answers with a refusal, and still does what is added to it: how a failed guess is counted.
     pub fn refuse(refusal: impl Into<Refusal>) -> Self {
@@ -101,6 +114,23 @@ impl Decision {
     pub fn end_session(self, subject: &str, id: &str) -> Self {
         self.session(END, subject, id)
     }
+    /// A credential event of an account that is not the caller's: all its sessions end.
+    pub fn end_all_sessions(self, subject: &str) -> Self {
+        self.session(END_ALL, subject, "")
+    }
+    /// `subject` has proven a first factor, by `amr`: the host goes on as after a password, gate included, and
+    /// answers what a login answers, whatever this decision answers.
+    pub fn sign_in(self, subject: &str, mode: SessionMode, amr: &[&str]) -> Self {
+        let mode = if mode == SessionMode::Bearer { "bearer" } else { "cookie" };
+        self.session(SIGN_IN, subject, &[mode, &amr.join(" ")].join("\n"))
+    }
+    /// Sets a cookie of the plugin's in the browser that asks, for so long; for no time, it is removed. The
+    /// value is of base64url characters. A program with a bearer token gets none.
+    pub fn cookie(mut self, name: &str, value: &Secret<String>, lasts: Duration) -> Self {
+        let (a, b) = (name.as_bytes(), value.expose().as_bytes());
+        self.flat.push(Item { tag: COOKIE, x: lasts.as_secs(), a, b, ..Item::default() });
+        self
+    }
     fn session(mut self, tag: u32, subject: &str, rest: &str) -> Self {
         self.flat.push(Item { tag, a: subject.as_bytes(), b: rest.as_bytes(), ..Item::default() });
         self
@@ -122,12 +152,35 @@ impl Decision {
         self
     }
 
+    /// Sends a message, once all of this is durable: it is written in the same batch, and handed to the
+    /// delivery afterwards.
+    pub fn message(mut self, draft: &Draft<'_>) -> Self {
+        self.flat.push(Item {
+            tag: MESSAGE,
+            code: u32::from(draft.notice),
+            x: draft.expires_at.secs(),
+            a: draft.template.as_bytes(),
+            b: draft.to.as_bytes(),
+            ..Item::default()
+        });
+        for (key, value) in &draft.fields {
+            self.flat.push(Item {
+                tag: MESSAGE_FIELD,
+                a: key.as_bytes(),
+                b: value.as_bytes(),
+                ..Item::default()
+            });
+        }
+        self
+    }
+
     /// The answer. `None` when there is none or it is not understood.
     pub fn answer(&self) -> Option<Answer<'_>> {
         let item = self.flat.at(0)?;
         Some(match item.tag {
             JSON => Answer::Json { status: u16::try_from(item.code).ok()?, body: item.b },
             EMPTY => Answer::Empty,
+            PAGE => Answer::Page { status: u16::try_from(item.code).ok()?, html: item.text_b() },
             REFUSE => Answer::Refusal(Refusal::read(&item, &self.flat)),
             VERDICT => Answer::Verdict(Verdict::read(&item, &self.flat)?),
             _ => return None,
@@ -137,7 +190,8 @@ impl Decision {
     /// What is to be done, in order. An act that this library does not understand is `None`: whoever
     /// carries decisions out must then carry out none of it.
     pub fn acts(&self) -> impl Iterator<Item = Option<Act<'_>>> {
-        let rest = |item: &Item<'_>| [VIOLATION, VERDICT_METHOD, AUDIT_FIELD].contains(&item.tag);
+        let rest =
+            |item: &Item<'_>| [VIOLATION, VERDICT_METHOD, AUDIT_FIELD, MESSAGE_FIELD].contains(&item.tag);
         self.flat.iter().enumerate().skip(1).filter(move |(_, item)| !rest(item)).map(|(at, item)| {
             let split = item.a.split_at_checked(item.code as usize);
             Some(match item.tag {
@@ -156,22 +210,41 @@ impl Decision {
                 }
                 STEP_UP => Act::StepUp { amr: item.text_b() },
                 END_OTHERS => Act::EndOtherSessions,
+                END_ALL => Act::EndAllSessions { subject: item.text() },
+                SIGN_IN => {
+                    let (mode, amr) = item.text_b().split_once('\n')?;
+                    let bearer = mode == "bearer";
+                    let mode = if bearer { SessionMode::Bearer } else { SessionMode::Cookie };
+                    Act::SignIn { subject: item.text(), mode, amr }
+                }
+                COOKIE => Act::Cookie {
+                    name: item.text(),
+                    value: item.text_b(),
+                    lasts: Duration::from_secs(item.x),
+                },
                 END => Act::EndSession { subject: item.text(), session: item.text_b() },
                 AUDIT => Act::Audit(Event {
                     name: item.text(),
                     subject: item.text_b(),
                     success: item.code != 0,
-                    fields: self
-                        .flat
-                        .iter()
-                        .skip(at + 1)
-                        .take_while(|field| field.tag == AUDIT_FIELD)
-                        .map(|field| (field.text(), field.text_b()))
-                        .collect(),
+                    fields: self.fields(at, AUDIT_FIELD),
+                }),
+                MESSAGE => Act::Message(Draft {
+                    template: item.text(),
+                    to: item.text_b(),
+                    notice: item.code != 0,
+                    expires_at: Time::from_secs(item.x),
+                    fields: self.fields(at, MESSAGE_FIELD),
                 }),
                 _ => return None,
             })
         })
+    }
+
+    /// The fields that follow the item at `at`.
+    fn fields(&self, at: usize, tag: u32) -> Vec<(&str, &str)> {
+        let rest = self.flat.iter().skip(at + 1).take_while(|field| field.tag == tag);
+        rest.map(|field| (field.text(), field.text_b())).collect()
     }
 
     pub(crate) fn into_flat(self) -> Flat {
@@ -193,6 +266,13 @@ pub enum Answer<'a> {
     },
     /// 204.
     Empty,
+    /// An HTML page.
+    Page {
+        /// The status.
+        status: u16,
+        /// The whole document.
+        html: &'a str,
+    },
     /// A problem document.
     Refusal(Refusal),
     /// A gate's verdict.
@@ -240,8 +320,65 @@ pub enum Act<'a> {
         /// Which.
         session: &'a str,
     },
+    /// End all sessions of an account.
+    EndAllSessions {
+        /// Whose.
+        subject: &'a str,
+    },
+    /// Go on as after a first factor.
+    SignIn {
+        /// Who.
+        subject: &'a str,
+        /// How the session will travel.
+        mode: SessionMode,
+        /// How the first factor was proven, separated by spaces.
+        amr: &'a str,
+    },
+    /// Set, or remove, a cookie of the plugin's.
+    Cookie {
+        /// Its name within the plugin.
+        name: &'a str,
+        /// Its value.
+        value: &'a str,
+        /// For how long.
+        lasts: Duration,
+    },
     /// Record an event.
     Audit(Event<'a>),
+    /// Send a message.
+    Message(Draft<'a>),
+}
+
+/// A message to be: the host renders its template in the language of whom it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft<'a> {
+    /// The template's name, such as `email-code`.
+    pub template: &'a str,
+    /// The id of the account whose address it goes to.
+    pub to: &'a str,
+    /// A notice tells what has happened; of one kind an account gets one an hour.
+    pub notice: bool,
+    /// From when on it is of no use.
+    pub expires_at: Time,
+    /// What the template may use. A code or a link is in here, and nowhere else in the clear.
+    pub fields: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Draft<'a> {
+    /// A message that carries something the account has asked for.
+    pub fn new(template: &'a str, to: &'a str, expires_at: Time) -> Self {
+        Self { template, to, notice: false, expires_at, fields: Vec::new() }
+    }
+    /// A notice of something that has happened.
+    pub fn notice(template: &'a str, to: &'a str, expires_at: Time) -> Self {
+        Self { notice: true, ..Self::new(template, to, expires_at) }
+    }
+    /// Adds a field.
+    #[must_use]
+    pub fn with(mut self, key: &'a str, value: &'a str) -> Self {
+        self.fields.push((key, value));
+        self
+    }
 }
 
 /// An audit event: who (the caller, added by the kernel), whose, what, and the result.

@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     gate::Gate,
     http::{Handler, Route},
-    plugin::{GATE, ROUTE},
+    plugin::{GATE, OPERATION, ROUTE},
     store::Store,
     store_bridge,
 };
@@ -77,6 +77,8 @@ pub struct Collected {
     pub deliveries: Vec<(String, Arc<dyn Delivery>)>,
     /// Routes.
     pub routes: Vec<(Route, Arc<dyn Handler>)>,
+    /// Operations by name.
+    pub operations: Vec<(String, Arc<dyn Handler>)>,
     /// Gates, with the record that each reads.
     pub gates: Vec<(String, Arc<dyn Gate>)>,
     problem: Option<String>,
@@ -105,6 +107,9 @@ impl Collected {
             ROUTE if routes => Some(format!("the route {} {} is registered twice", route.method, route.path)),
             ROUTE if !route.path.starts_with('/') => {
                 Some(format!("the route path `{}` does not start with /", route.path))
+            }
+            OPERATION if self.operations.iter().any(|(n, _)| n == name) => {
+                Some(format!("the operation `{name}` is registered twice"))
             }
             GATE if !self.gates.is_empty() => Some("two gates are registered".into()),
             ROUTE => None,
@@ -151,6 +156,9 @@ impl RegistrarAbi for Collected {
         self.add(entry, reason, |all, item| {
             match item.tag {
                 ROUTE => all.routes.push((Route::read(item), Arc::new(bridge::ImportedHandler(object)))),
+                OPERATION => {
+                    all.operations.push((item.text().into(), Arc::new(bridge::ImportedHandler(object))));
+                }
                 GATE => all.gates.push((item.text().into(), Arc::new(bridge::ImportedGate(object)))),
                 _ => return false,
             }

@@ -82,7 +82,7 @@ pub use abi::completion::Completion;
 pub use answers::{Found, Keys, Page, Record};
 pub use batch::{Batch, Change, Expect, Op};
 pub use context::{Claims, Context, Name, Token};
-pub use decision::{Act, Answer, Decision, Event};
+pub use decision::{Act, Answer, Decision, Draft, Event};
 pub use delivery::{Delivery, Message, Undelivered};
 pub use error::{Error, Problem, Refusal, Result};
 pub use gate::{Gate, Login, Standing, Verdict};

@@ -42,6 +42,7 @@ pub(crate) const STORE: u32 = 1;
 pub(crate) const DELIVERY: u32 = 2;
 pub(crate) const ROUTE: u32 = 3;
 pub(crate) const GATE: u32 = 4;
+pub(crate) const OPERATION: u32 = 5;
 
 impl<'a> Registrar<'a> {
     pub(crate) fn new(inner: RegistrarObject<'a>) -> Self {
@@ -67,6 +68,14 @@ impl<'a> Registrar<'a> {
         let object = objects::decider_object(bridge::ExportedHandler(handler));
         let mut reason = Flat::default();
         told(self.inner.add_decider(&spec, object, &mut reason), &reason)
+    }
+    /// Registers an operation: a handler that the host, an embedder and the command line call by name, as
+    /// `<plugin>.<name>`, with a JSON object as its body. Nobody reaches it over HTTP. Whoever calls it has
+    /// been proven to be allowed to.
+    pub fn operation(&mut self, name: &str, handler: impl Handler) -> Result<()> {
+        let object = objects::decider_object(bridge::ExportedHandler(handler));
+        let mut reason = Flat::default();
+        told(self.inner.add_decider(&entry(OPERATION, name), object, &mut reason), &reason)
     }
     /// Registers the gate, which reads the record `record` of the subject it is asked about; the kernel
     /// reads it along with each session.

@@ -10,6 +10,9 @@ use countersign_plugin_api::{Event, Login, Problem, Refusal, Secret, SessionKind
 use serde::Deserialize;
 use serde_json::{Map, json};
 
+/// The method of a password (RFC 8176).
+const PASSWORD: &str = "pwd";
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Register {
@@ -30,7 +33,7 @@ pub(super) fn register(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refu
     end_older(call)?;
     call.audit(HOST, &Event::success("account.registered", &account.id));
     // Registering counts as a fresh password proof; the new account still passes the gate like any other.
-    let reply = enter(call, &account, body.session.mode(), asked.agent)?;
+    let reply = enter(call, &account, body.session.mode(), vec![PASSWORD.into()], asked.agent)?;
     Ok(Reply { status: 201, ..reply })
 }
 
@@ -99,17 +102,19 @@ pub(super) fn login(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal
         accounts::save(call, &account)?;
     }
     end_older(call)?;
-    enter(call, &account, body.session.mode(), asked.agent)
+    enter(call, &account, body.session.mode(), vec![PASSWORD.into()], asked.agent)
 }
 
 /// After the first factor: asks the gate, and makes the session that it allows. Every way in passes here.
-fn enter(call: &Call<'_>, account: &Account, mode: SessionMode, agent: &str) -> Result<Reply, Refusal> {
-    let login = Login {
-        subject: account.subject(),
-        session: sessions::reserve(call, &account.id),
-        mode,
-        amr: vec!["pwd".into()],
-    };
+pub(super) fn enter(
+    call: &Call<'_>,
+    account: &Account,
+    mode: SessionMode,
+    amr: Vec<String>,
+    agent: &str,
+) -> Result<Reply, Refusal> {
+    let login =
+        Login { subject: account.subject(), session: sessions::reserve(call, &account.id), mode, amr };
     let new =
         |kind, until| sessions::New { id: &login.session, kind, mode, amr: login.amr.clone(), until, agent };
     let event = |name| Event::success(name, &account.id);

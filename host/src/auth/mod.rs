@@ -18,6 +18,7 @@ use crate::{
 };
 use countersign_plugin_api::{Problem, Refusal, Request, Secret, SessionKind, SessionMode};
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// What an operation answers, once it is durable.
 pub(crate) struct Reply {
@@ -26,6 +27,10 @@ pub(crate) struct Reply {
     pub(crate) body: Option<Map<String, Value>>,
     /// What happens to the session's cookie.
     pub(crate) cookie: Cookie,
+    /// An HTML page, instead of a body.
+    pub(crate) page: Option<String>,
+    /// Cookies of plugins: name, value, and for how long.
+    pub(crate) cookies: Vec<(String, Secret<String>, Duration)>,
     /// Further headers.
     pub(crate) headers: Vec<(&'static str, String)>,
     /// A refusal that was counted, and is the answer.
@@ -42,7 +47,15 @@ pub(crate) enum Cookie {
 
 impl Reply {
     pub(crate) fn empty() -> Self {
-        Self { status: 204, body: None, cookie: Cookie::Keep, headers: Vec::new(), refusal: None }
+        Self {
+            status: 204,
+            body: None,
+            cookie: Cookie::Keep,
+            page: None,
+            cookies: Vec::new(),
+            headers: Vec::new(),
+            refusal: None,
+        }
     }
     pub(crate) fn json(status: u16, body: Map<String, Value>) -> Self {
         Self { status, body: Some(body), ..Self::empty() }

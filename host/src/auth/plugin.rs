@@ -1,11 +1,14 @@
 //! A plugin's route: who may call it, what it decides, how that is answered.
-use super::{Cookie, Need, Reply, require};
-use crate::kernel::{Answer, Call, Mounted, View, absorb};
-use countersign_plugin_api::{Access, Problem, Refusal, Request};
+use super::{Asked, Cookie, Need, Reply, login, require};
+use crate::{
+    accounts,
+    kernel::{Answer, Call, Mounted, View, absorb},
+};
+use countersign_plugin_api::{Access, Problem, Refusal};
 use serde_json::{Map, Value};
 
 /// Asks a plugin's handler, and takes its decision over.
-pub(crate) fn ask(call: &Call<'_>, mounted: &Mounted, request: &Request<'_>) -> Result<Reply, Refusal> {
+pub(crate) fn ask(call: &Call<'_>, mounted: &Mounted, asked: &Asked<'_>) -> Result<Reply, Refusal> {
     match mounted.route.access {
         Access::Anyone => {}
         Access::Enrolling => require(call, Need::Standard)?,
@@ -13,29 +16,37 @@ pub(crate) fn ask(call: &Call<'_>, mounted: &Mounted, request: &Request<'_>) -> 
     }
     let fault =
         |why: &str| Refusal::new(Problem::PluginFault).because(format_args!("{}: {why}", mounted.plugin));
-    let decision = mounted.handler.handle(request, &View { call, plugin: &mounted.plugin })?;
+    let decision = mounted.handler.handle(asked.request, &View { call, plugin: &mounted.plugin })?;
     let answered = absorb(call, &mounted.plugin, &decision)?;
     let mut reply = match answered.answer {
         Answer::Json { status, body } => match serde_json::from_slice(&body) {
             Ok(Value::Object(body)) if (200..=202).contains(&status) => Reply::json(status, body),
             _ => return Err(fault("its answer is not a JSON object under 200, 201 or 202")),
         },
+        Answer::Page { status, html } => Reply { status, page: Some(html), ..Reply::empty() },
         Answer::Empty => Reply::empty(),
         Answer::Refusal(refusal) => Reply::refused(refusal),
         Answer::Verdict(_) => return Err(fault("a route answered a gate's verdict")),
     };
+    if (answered.granted.is_some() || answered.sign_in.is_some()) && reply.refusal.is_some() {
+        return Err(fault("it grants a session and refuses at once"));
+    }
     if let Some(granted) = answered.granted {
-        if reply.refusal.is_some() {
-            return Err(fault("it grants a session and refuses at once"));
-        }
         if reply.status == 204 {
             reply = Reply::json(200, Map::new());
         }
         // Whoever has just proven a second factor has one.
         reply = reply.granted(call, granted, false);
     }
+    if let Some(proven) = answered.sign_in {
+        // A first factor that a plugin has seen proven goes the way of a password: through the gate.
+        let account = accounts::by_id(call, &proven.subject)?.ok_or(Problem::LinkInvalid)?;
+        super::end_older(call)?;
+        reply = login::enter(call, &account, proven.mode, proven.amr, asked.agent)?;
+    }
     if answered.ended {
         reply.cookie = Cookie::Clear;
     }
+    reply.cookies.extend(answered.cookies);
     Ok(reply)
 }

@@ -92,6 +92,31 @@ impl Cookie {
         token(value)
     }
 
+    /// A cookie beside this one, whose name goes on with a dash, with the same attributes.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Self {
+        Self { name: format!("{}-{name}", self.name), attributes: self.attributes.clone() }
+    }
+
+    /// The cookies beside this one in a request, by the rest of their names, each when it is there once and can
+    /// be a token of ours.
+    pub fn all_beside(&self, headers: &HeaderMap) -> Vec<(String, Secret<String>)> {
+        let lines = headers.get_all(header::COOKIE).iter();
+        let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        let mut names: Vec<String> = pairs
+            .filter_map(|pair| {
+                let rest = pair.trim_ascii().strip_prefix(self.name.as_bytes())?.strip_prefix(b"-")?;
+                let end = rest.iter().position(|byte| *byte == b'=')?;
+                String::from_utf8(rest[..end].to_vec()).ok()
+            })
+            .take(16)
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let value = |name: String| Some((self.beside(&name).read(headers)?, name));
+        names.into_iter().filter_map(value).map(|(value, name)| (name, value)).collect()
+    }
+
     /// What a request shows, when this is the session's cookie.
     pub fn credential(&self, headers: &HeaderMap) -> Credential {
         if has_bearer(headers) {
@@ -146,6 +171,22 @@ mod tests {
             Credential::Cookie(token) => format!("cookie {}", token.expose()),
             Credential::None => "none".into(),
         }
+    }
+
+    #[test]
+    fn cookies_beside_are_read_by_the_rest_of_their_names_and_once_only() {
+        let cookie = Cookie::new("countersign", true, None);
+        let mut headers = HeaderMap::new();
+        let line = "__Host-countersign=a; __Host-countersign-mfa-trust=b; countersign-mfa-trust=c; x=y; __Host-countersign-mfa-link=d; __Host-countersign-mfa-link=e";
+        headers.insert(header::COOKIE, HeaderValue::from_static(line));
+        let found: Vec<_> = cookie
+            .all_beside(&headers)
+            .into_iter()
+            .map(|(name, value)| (name, value.expose().clone()))
+            .collect();
+        assert_eq!(found, [("mfa-trust".to_owned(), "b".to_owned())]);
+        let set = cookie.beside("mfa-trust").set("b", Duration::from_mins(1)).expect("a line");
+        assert!(set.to_str().expect("text").starts_with("__Host-countersign-mfa-trust=b; Path=/; HttpOnly"));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Takes a plugin's decision over into the call: its records, its acts on sessions, its events.
 use super::{Call, View};
-use countersign_plugin_api::{Act, Answer as Said, Caller, Decision, Problem, Refusal, Secret, Verdict};
+use countersign_plugin_api::{
+    Act, Answer as Said, Caller, Decision, Problem, Refusal, Secret, SessionMode, Verdict,
+};
+use std::time::Duration;
 
 /// What a decision answers, once it is durable.
 pub(crate) struct Answered {
@@ -9,12 +12,24 @@ pub(crate) struct Answered {
     pub(crate) granted: Option<Granted>,
     /// Whether the caller's own session is over.
     pub(crate) ended: bool,
+    /// Whoever has proven a first factor.
+    pub(crate) sign_in: Option<SignIn>,
+    /// Cookies of the plugin's: name, value, and for how long.
+    pub(crate) cookies: Vec<(String, Secret<String>, Duration)>,
+}
+
+/// A first factor that a plugin has seen proven.
+pub(crate) struct SignIn {
+    pub(crate) subject: String,
+    pub(crate) mode: SessionMode,
+    pub(crate) amr: Vec<String>,
 }
 
 /// The answer, owned.
 pub(crate) enum Answer {
     Json { status: u16, body: Vec<u8> },
     Empty,
+    Page { status: u16, html: String },
     Refusal(Refusal),
     Verdict(Verdict),
 }
@@ -31,7 +46,7 @@ pub(crate) fn absorb(call: &Call<'_>, plugin: &str, decision: &Decision) -> Resu
     let fault = |why: &str| Refusal::new(Problem::PluginFault).because(format_args!("{plugin}: {why}"));
     let view = View { call, plugin };
     let people = &call.kernel.people;
-    let (mut granted, mut ended) = (None, false);
+    let (mut granted, mut ended, mut sign_in, mut cookies) = (None, false, None, Vec::new());
     for act in decision.acts() {
         match act.ok_or_else(|| fault("its decision holds something that this kernel does not know"))? {
             Act::Put { name, value, expires_at, blind } => {
@@ -47,14 +62,24 @@ pub(crate) fn absorb(call: &Call<'_>, plugin: &str, decision: &Decision) -> Resu
                 people.end(call, subject, session)?;
                 ended |= call.caller().is_some_and(|caller| caller.session.id == session);
             }
+            Act::EndAllSessions { subject } => people.end_all(call, subject)?,
+            Act::SignIn { subject, mode, amr } => {
+                let amr = amr.split_ascii_whitespace().map(Into::into).collect();
+                sign_in = Some(SignIn { subject: subject.into(), mode, amr });
+            }
+            Act::Cookie { name, value, lasts } => {
+                cookies.push((format!("{plugin}-{name}"), Secret::new(value.to_owned()), lasts));
+            }
+            Act::Message(draft) => call.message(&draft)?,
             Act::Audit(event) => call.audit(plugin, &event),
         }
     }
     let answer = match decision.answer().ok_or_else(|| fault("its decision has no answer"))? {
         Said::Json { status, body } => Answer::Json { status, body: body.to_vec() },
         Said::Empty => Answer::Empty,
+        Said::Page { status, html } => Answer::Page { status, html: html.to_owned() },
         Said::Refusal(refusal) => Answer::Refusal(refusal),
         Said::Verdict(verdict) => Answer::Verdict(verdict),
     };
-    Ok(Answered { answer, granted, ended })
+    Ok(Answered { answer, granted, ended, sign_in, cookies })
 }

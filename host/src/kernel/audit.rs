@@ -1,11 +1,11 @@
 //! Audit rows: who, whose, what, from where, with which result; written with the change they tell of.
 use super::{call::Call, place::HOST};
-use countersign_plugin_api::Event;
+use countersign_plugin_api::{Event, Secret};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Where a call comes from.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Origin {
     /// The client's address, as far as it can be trusted; empty for the command line.
     pub peer: String,
@@ -13,6 +13,8 @@ pub struct Origin {
     pub request: String,
     /// Who acts when no session does, such as `cli`.
     pub actor: String,
+    /// The cookies of plugins that came along, by plugin and name; none with a bearer token.
+    pub(crate) cookies: Vec<(String, Secret<String>)>,
 }
 
 /// One event, as it is stored.

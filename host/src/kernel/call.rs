@@ -8,12 +8,13 @@ use super::{
     audit::{self, Origin},
     clock::Clock,
     hashing::{Cost, Job},
-    keys,
+    keys, outbox,
     place::{HOST, Place},
     seal::Seal,
 };
 use countersign_plugin_api::{
-    Batch, Caller, Event, Expect, Found, Keys, MAX_OPS, Page, Problem, Refusal, Secret, StoreError, Time,
+    Batch, Caller, Draft, Event, Expect, Found, Keys, MAX_OPS, Page, Problem, Refusal, Secret, StoreError,
+    Time,
 };
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -69,12 +70,21 @@ enum Write {
     Delete,
 }
 
+struct Row {
+    key: Vec<u8>,
+    value: Value,
+    expires_at: Time,
+}
+
 #[derive(Default)]
 struct State {
     /// `None`: read, and absent.
     reads: HashMap<Vec<u8>, Option<Seen>>,
     writes: BTreeMap<Vec<u8>, Write>,
-    events: Vec<(Vec<u8>, Vec<u8>)>,
+    /// New rows under keys of their own: events, and messages that wait to be sent.
+    rows: Vec<Row>,
+    /// The keys of the messages among them.
+    outgoing: Vec<Vec<u8>>,
     random: Option<StdRng>,
     /// Hashes that were asked for and are not known yet: this attempt decides nothing.
     pending: Option<Job>,
@@ -229,8 +239,24 @@ impl<'k> Call<'k> {
 
     /// Records an event in the same write.
     pub(crate) fn audit(&self, view: &str, event: &Event<'_>) {
-        let row = audit::row(self, view, event);
-        self.state.borrow_mut().events.push(row);
+        let (key, value) = audit::row(self, view, event);
+        let expires_at = self.now + self.kernel.settings.audit_retention;
+        self.state.borrow_mut().rows.push(Row { key, value: Zeroizing::new(value), expires_at });
+    }
+
+    /// Has a message sent, once this call is durable.
+    pub(crate) fn message(&self, draft: &Draft<'_>) -> Result<(), Refusal> {
+        let Some((key, value)) = outbox::row(self, draft)? else { return Ok(()) };
+        let mut state = self.state.borrow_mut();
+        state.outgoing.push(key.clone());
+        state.rows.push(Row { key, value: Zeroizing::new(value), expires_at: draft.expires_at });
+        Ok(())
+    }
+
+    /// The cookie of a plugin in the browser that asks.
+    pub(crate) fn cookie(&self, plugin: &str, name: &str) -> Option<Secret<String>> {
+        let full = format!("{plugin}-{name}");
+        self.origin.cookies.iter().find(|(cookie, _)| *cookie == full).map(|(_, value)| value.clone())
     }
 
     /// Random bytes, the same at each attempt of one call.
@@ -263,12 +289,13 @@ impl<'k> Call<'k> {
         self.state.borrow_mut().pending.take()
     }
 
-    /// The conditional batch that this attempt amounts to; empty when it writes nothing.
-    pub(super) fn into_batch(self) -> Result<Batch, Refusal> {
+    /// The conditional batch that this attempt amounts to, empty when it writes nothing; and the keys of the
+    /// messages in it.
+    pub(super) fn into_batch(self) -> Result<(Batch, Vec<Vec<u8>>), Refusal> {
         let state = self.state.into_inner();
         let mut batch = Batch::new(self.now);
-        if state.writes.is_empty() && state.events.is_empty() {
-            return Ok(batch);
+        if state.writes.is_empty() && state.rows.is_empty() {
+            return Ok((batch, Vec::new()));
         }
         let seal = &self.kernel.seal;
         let put = |batch: &mut Batch, key: &[u8], expect, value: &[u8], expires_at| {
@@ -290,16 +317,15 @@ impl<'k> Call<'k> {
         for key in state.reads.keys().filter(|key| !state.writes.contains_key(*key)) {
             batch.require(key, seen(key));
         }
-        let keep = self.now + self.kernel.settings.audit_retention;
-        for (key, value) in &state.events {
-            put(&mut batch, key, Expect::Absent, value, keep);
+        for row in &state.rows {
+            put(&mut batch, &row.key, Expect::Absent, &row.value, row.expires_at);
         }
         if self.kernel.clock.mark_is_due(self.now) && batch.len() < MAX_OPS {
             let key = self.kernel.clock_key();
             put(&mut batch, &key, Expect::Any, &self.now.secs().to_be_bytes(), Time::NEVER);
         }
         if batch.is_within_bounds() {
-            Ok(batch)
+            Ok((batch, state.outgoing))
         } else {
             Err(Refusal::new(Problem::PluginFault).because("a decision is larger than a batch may be"))
         }

@@ -36,7 +36,7 @@ impl Kernel {
         let mut turn = None;
         loop {
             let attempt = self.inline(|| self.attempt(origin, &memo, &decide));
-            let (value, batch, lead) = match attempt {
+            let (value, batch, outgoing, lead) = match attempt {
                 Attempt::Refused(refusal) => return Err(refusal),
                 Attempt::Pending(job) => {
                     hashes += 1;
@@ -50,11 +50,14 @@ impl Kernel {
                     memo.remember(&job, made);
                     continue;
                 }
-                Attempt::Decided { value, batch, lead } => (value, batch, lead),
+                Attempt::Decided { value, batch, outgoing, lead } => (value, batch, outgoing, lead),
             };
             let Some(batch) = batch else { return Ok(value) };
             match self.apply(batch).await {
-                Ok(()) => return Ok(value),
+                Ok(()) => {
+                    self.outbox.announce(outgoing);
+                    return Ok(value);
+                }
                 Err(StoreError::Conflict) => {
                     attempts += 1;
                     if attempts >= ATTEMPTS {
@@ -91,16 +94,16 @@ impl Kernel {
         let touched = call.touched();
         match call.into_batch() {
             Err(refusal) => Attempt::Refused(refusal),
-            Ok(batch) if batch.is_empty() => {
+            Ok((batch, _)) if batch.is_empty() => {
                 if let Some(batch) = touched {
                     // Activity is worth recording, not waiting for; a conflict means that somebody else did.
                     self.store.apply(batch, Completion::new(Arc::new(Ignored)));
                 }
-                Attempt::Decided { value, batch: None, lead: 0 }
+                Attempt::Decided { value, batch: None, outgoing: Vec::new(), lead: 0 }
             }
-            Ok(batch) => {
+            Ok((batch, outgoing)) => {
                 let lead = batch.ops().next().map_or(0, |op| usize::from(op.key[7]));
-                Attempt::Decided { value, batch: Some(batch), lead }
+                Attempt::Decided { value, batch: Some(batch), outgoing, lead }
             }
         }
     }
@@ -128,7 +131,7 @@ impl Kernel {
 enum Attempt<T> {
     Refused(Refusal),
     Pending(Arc<super::hashing::Job>),
-    Decided { value: T, batch: Option<Batch>, lead: usize },
+    Decided { value: T, batch: Option<Batch>, outgoing: Vec<Vec<u8>>, lead: usize },
 }
 
 /// Where a completion lands and a task waits.

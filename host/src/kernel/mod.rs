@@ -11,6 +11,8 @@ mod execute;
 mod hashing;
 mod keys;
 mod loader;
+mod operation;
+mod outbox;
 mod people;
 mod place;
 mod placement;
@@ -30,7 +32,7 @@ pub use registry::{PluginInfo, StartError, Strictness};
 pub(crate) use act::{Answer, Granted, absorb};
 pub(crate) use call::Call;
 pub(crate) use hashing::Cost;
-pub(crate) use people::People;
+pub(crate) use people::{Letter, People};
 pub(crate) use place::{HOST, Place};
 pub(crate) use registry::{Mounted, in_use};
 pub(crate) use view::View;
@@ -78,6 +80,7 @@ pub struct Kernel {
     seal: Seal,
     places: Places,
     pepper: Hmac<Sha256>,
+    outbox: outbox::Outbox,
     pool: hashing::Pool,
     clock: Clock,
     /// One place in the queue for each of many homes, for contenders after a conflict.
@@ -89,6 +92,7 @@ pub struct Kernel {
 /// The part of the registry that serves.
 struct Table {
     routes: std::collections::HashMap<String, Vec<Mounted>>,
+    operations: std::collections::HashMap<String, registry::Operation>,
     gate: Option<registry::GateEntry>,
     plugins: Vec<PluginInfo>,
 }
@@ -164,7 +168,12 @@ impl Kernel {
             latency: registry.store.latency(),
             store: registry.store,
             delivery: registry.delivery,
-            registry: Table { routes: registry.routes, gate: registry.gate, plugins: registry.plugins },
+            registry: Table {
+                routes: registry.routes,
+                operations: registry.operations,
+                gate: registry.gate,
+                plugins: registry.plugins,
+            },
             seal: Seal::new(ring.clone(), salt).map_err(StartError::one)?,
             places: Places::new(&ring).map_err(StartError::one)?,
             pepper: pepper
@@ -173,6 +182,7 @@ impl Kernel {
             pool: hashing::Pool::new(workers).map_err(|error| {
                 StartError::one(format!("no thread for password hashes can be started: {error}"))
             })?,
+            outbox: outbox::Outbox::new(),
             clock: Clock::new(),
             turns: (0..256).map(|_| tokio::sync::Mutex::default()).collect(),
             start,
@@ -319,6 +329,15 @@ impl Kernel {
     fn pepper(&self, hash: &[u8; 32]) -> [u8; 32] {
         let mut mac = self.pepper.clone();
         mac.update(hash);
+        mac.finalize().into_bytes().into()
+    }
+    /// A keyed hash of a plugin's own; the lengths keep the parts apart.
+    fn mac(&self, plugin: &str, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = self.pepper.clone();
+        for part in std::iter::once(&plugin.as_bytes()).chain(parts) {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
         mac.finalize().into_bytes().into()
     }
     fn clock_key(&self) -> Vec<u8> {

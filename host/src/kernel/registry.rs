@@ -68,6 +68,8 @@ pub(super) struct Registry {
     pub(super) delivery: Option<Arc<dyn Delivery>>,
     /// By path below `/api/auth`, then by method.
     pub(super) routes: HashMap<String, Vec<Mounted>>,
+    /// By `<plugin>.<name>`.
+    pub(super) operations: HashMap<String, Operation>,
     pub(super) gate: Option<GateEntry>,
     pub(super) plugins: Vec<PluginInfo>,
 }
@@ -77,6 +79,12 @@ pub(crate) struct Mounted {
     pub(crate) plugin: String,
     pub(crate) route: Route,
     pub(crate) handler: Arc<dyn Handler>,
+}
+
+/// An operation of a plugin.
+pub(super) struct Operation {
+    pub(super) plugin: String,
+    pub(super) handler: Arc<dyn Handler>,
 }
 
 /// The gate, whose plugin it is of, and the record that it reads.
@@ -273,6 +281,7 @@ fn link(
     problems.0.extend(unowned(config, &names));
     let (mut stores, mut deliveries) = (HashMap::new(), HashMap::new());
     let mut routes: HashMap<String, Vec<Mounted>> = HashMap::new();
+    let mut operations: HashMap<String, Operation> = HashMap::new();
     let mut gate: Option<GateEntry> = None;
     for (file, plugin, collected) in all {
         for (name, store) in collected.stores {
@@ -288,6 +297,9 @@ fn link(
         for (route, handler) in collected.routes {
             let path = format!("/{plugin}{}", route.path);
             routes.entry(path).or_default().push(Mounted { plugin: plugin.clone(), route, handler });
+        }
+        for (name, handler) in collected.operations {
+            operations.insert(format!("{plugin}.{name}"), Operation { plugin: plugin.clone(), handler });
         }
         for (record, one) in collected.gates {
             match &gate {
@@ -313,7 +325,9 @@ fn link(
         ));
     }
     match store {
-        Some(store) if problems.0.is_empty() => Ok(Registry { store, delivery, routes, gate, plugins }),
+        Some(store) if problems.0.is_empty() => {
+            Ok(Registry { store, delivery, routes, operations, gate, plugins })
+        }
         _ => Err(problems),
     }
 }

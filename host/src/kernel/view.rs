@@ -1,7 +1,7 @@
 //! A call as one plugin sees it: its own key space, and nothing of anybody else's.
 use super::{call::Call, hashing::Cost, token};
 use countersign_plugin_api::{
-    Caller, Claims, Context, Found, Name, Page, Problem, Record, Refusal, Subject, Time, Token,
+    Caller, Claims, Context, Found, Name, Page, Problem, Record, Refusal, Secret, Subject, Time, Token,
 };
 
 /// The most secrets that one question may ask to hash.
@@ -35,6 +35,15 @@ impl Context for View<'_, '_> {
     }
     fn subject(&self, id: &str) -> Result<Option<Subject>, Refusal> {
         self.call.kernel.people.subject(self.call, id)
+    }
+    fn subject_of(&self, address: &str) -> Result<Option<Subject>, Refusal> {
+        self.call.kernel.people.subject_of(self.call, address)
+    }
+    fn cookie(&self, name: &str) -> Result<Option<Secret<String>>, Refusal> {
+        Ok(self.call.cookie(self.plugin, name))
+    }
+    fn mac(&self, parts: &[&[u8]]) -> Result<[u8; 32], Refusal> {
+        Ok(self.call.kernel.mac(self.plugin, parts))
     }
     fn get(&self, names: &[Name<'_>], found: &mut Found) -> Result<(), Refusal> {
         let keys = names.iter().map(|name| self.key(*name)).collect::<Result<Vec<_>, _>>()?;

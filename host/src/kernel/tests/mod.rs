@@ -1,7 +1,9 @@
 //! The promises of the kernel, over a store in the test itself.
+mod outbox;
+
 use super::{registry::Registry, *};
 use countersign_plugin_api::{
-    Batch, Change, Completion, Context, Decision, Expect, Name, Page, Record, Refusal, Subject,
+    Batch, Change, Completion, Context, Decision, Draft, Expect, Name, Page, Record, Refusal, Subject,
 };
 use parking_lot::Mutex;
 use std::{
@@ -100,6 +102,17 @@ impl People for Nobody {
     fn subject(&self, _: &Call<'_>, _: &str) -> Result<Option<Subject>, Refusal> {
         Ok(None)
     }
+    fn subject_of(&self, _: &Call<'_>, _: &str) -> Result<Option<Subject>, Refusal> {
+        Ok(None)
+    }
+    fn letter(&self, _: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Letter>, Refusal> {
+        let (to, subject) = (format!("{}@test", draft.to), draft.template.to_owned());
+        let text = format!("{:?}", draft.fields);
+        Ok(Some(Letter { to, subject, text, html: None }))
+    }
+    fn end_all(&self, _: &Call<'_>, _: &str) -> Result<(), Refusal> {
+        Ok(())
+    }
     fn elevate(&self, _: &Call<'_>, _: &str, _: &str, _: &str) -> Result<Granted, Refusal> {
         Err(Problem::ChallengeInvalid.into())
     }
@@ -115,11 +128,15 @@ impl People for Nobody {
 }
 
 fn kernel() -> (Kernel, Arc<Plain>) {
-    let store = Arc::new(Plain::default());
+    over(Arc::new(Plain::default()), Arc::new(Ring::generate(Time::EPOCH)), None)
+}
+
+fn over(store: Arc<Plain>, ring: Arc<Ring>, delivery: Option<Arc<dyn Delivery>>) -> (Kernel, Arc<Plain>) {
     let registry = Registry {
         store: store.clone(),
-        delivery: None,
+        delivery,
         routes: std::collections::HashMap::default(),
+        operations: std::collections::HashMap::default(),
         gate: None,
         plugins: Vec::new(),
     };
@@ -130,8 +147,7 @@ fn kernel() -> (Kernel, Arc<Plain>) {
         absolute_ttl: Duration::from_secs(1000),
         password_cost: Cost { memory: 64, iterations: 1, parallelism: 1 },
     };
-    let kernel =
-        Kernel::over(registry, Arc::new(Ring::generate(Time::EPOCH)), Box::new(Nobody), settings, 1).unwrap();
+    let kernel = Kernel::over(registry, ring, Box::new(Nobody), settings, 1).unwrap();
     // The mark is written with whatever is written first; the tests count rows.
     kernel.clock.mark_is_due(kernel.now());
     (kernel, store)

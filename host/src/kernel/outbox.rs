@@ -1,0 +1,251 @@
+//! Messages that wait for their delivery.
+//!
+//! A message is a record, written in the batch of the change that causes it, so none is sent for a change that
+//! was not kept. When the batch is durable, a worker claims the record, hands it to the delivery off every
+//! request's path, and deletes it. A message whose claim is found after a crash may have been sent, and is not
+//! sent again.
+use super::{Call, HOST, Kernel, audit::Origin, people::Letter};
+use crate::records::{decode, encode};
+use countersign_plugin_api::{Delivery, Draft, Event, Message, Problem, Refusal, Secret, Time, Undelivered};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, mpsc};
+
+/// The group of all waiting messages.
+const GROUP: &str = ":outbox";
+const PREFIX: &[u8] = b"row";
+/// So many may wait; then new ones are refused, visibly.
+const MOST: usize = 1000;
+/// So many are handed to the delivery at a time.
+const AT_ONCE: usize = 8;
+/// How long after each try that failed for now the next one comes; the last wait is repeated (R56).
+const WAITS: [u64; 4] = [15, 30, 60, 120];
+/// A notice of one kind is sent at most this often to an account.
+const NOTICE_EVERY: Duration = Duration::from_hours(1);
+
+/// The queue between those who write messages and the worker. What is in it is in the store as well.
+pub(super) struct Outbox {
+    announced: mpsc::UnboundedSender<Vec<u8>>,
+    queue: Mutex<Option<mpsc::UnboundedReceiver<Vec<u8>>>>,
+    /// The keys of all messages that wait. A message that is found in the store while it is announced must not
+    /// get two tries at once: the second would take the first for one that a crash has cut off.
+    waiting: Mutex<HashSet<Vec<u8>>>,
+}
+
+impl Outbox {
+    pub(super) fn new() -> Self {
+        let (announced, queue) = mpsc::unbounded_channel();
+        Self { announced, queue: Mutex::new(Some(queue)), waiting: Mutex::default() }
+    }
+
+    /// These messages are durable now.
+    pub(super) fn announce(&self, keys: Vec<Vec<u8>>) {
+        for key in keys {
+            if self.waiting.lock().insert(key.clone()) {
+                let _ = self.announced.send(key);
+            }
+        }
+    }
+}
+
+/// A message as it is stored, sealed like every record.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Row {
+    subject_id: String,
+    template: String,
+    to: String,
+    subject: String,
+    text: String,
+    html: Option<String>,
+    expires_at: u64,
+    tries: u32,
+    /// A try is under way: whoever finds this after a crash does not know whether it was sent.
+    claimed: bool,
+}
+
+/// A key and a value.
+type Record = (Vec<u8>, Vec<u8>);
+
+/// The key and the record of a new message. `None` when it is not to be sent: nobody is there, or a notice of
+/// its kind went out within the hour, or there is no delivery and it is but a notice.
+pub(super) fn row(call: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Record>, Refusal> {
+    let kernel = call.kernel;
+    if kernel.delivery.is_none() {
+        let refusal = || Refusal::new(Problem::DeliveryUnavailable).because("no delivery is configured");
+        return if draft.notice { Ok(None) } else { Err(refusal()) };
+    }
+    if draft.notice && !is_due(call, draft)? {
+        return Ok(None);
+    }
+    if kernel.outbox.waiting.lock().len() >= MOST {
+        let wait = Duration::from_secs(WAITS[0]);
+        return Err(Refusal::new(Problem::DeliveryUnavailable)
+            .because("the outbox is full")
+            .retry_after(wait));
+    }
+    let Some(letter) = kernel.people.letter(call, draft)? else { return Ok(None) };
+    let Letter { to, subject, text, html } = letter;
+    let row = Row {
+        subject_id: draft.to.into(),
+        template: draft.template.into(),
+        to,
+        subject,
+        text,
+        html,
+        expires_at: draft.expires_at.secs(),
+        tries: 0,
+        claimed: false,
+    };
+    let name = [PREFIX, &call.now().secs().to_be_bytes(), &kernel.next_row()].concat();
+    Ok(Some((call.host_key(GROUP, &name), encode(&row)?)))
+}
+
+/// Whether an account has had no notice of this kind within the hour; notes that it gets one.
+fn is_due(call: &Call<'_>, draft: &Draft<'_>) -> Result<bool, Refusal> {
+    let key = call.host_key(draft.to, format!("notice:{}", draft.template).as_bytes());
+    if call.read(key.clone())?.is_some() {
+        return Ok(false);
+    }
+    call.put(key, &[1], call.now() + NOTICE_EVERY, false)?;
+    Ok(true)
+}
+
+/// What became of a try.
+enum Outcome {
+    Sent,
+    Later(Time),
+    Gone,
+}
+
+impl Kernel {
+    /// Hands messages to the delivery until the kernel is dropped or the task ends. There is one worker.
+    pub(crate) async fn deliver(self: Arc<Self>) {
+        let Some(delivery) = self.delivery.clone() else { return };
+        let Some(mut queue) = self.outbox.queue.lock().take() else { return };
+        if let Err(refusal) = self.recall_messages().await {
+            tracing::error!(target: "countersign::outbox", because = refusal.log(), "the messages that wait cannot be read");
+        }
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        while let Some(key) = queue.recv().await {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let (kernel, delivery) = (self.clone(), delivery.clone());
+            tokio::spawn(async move {
+                kernel.see_off(key, &delivery).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// What an earlier process left.
+    async fn recall_messages(&self) -> Result<(), Refusal> {
+        let origin = Origin { actor: "outbox".into(), ..Origin::default() };
+        let left = self.run(&origin, |call| call.scan(HOST, call.place(GROUP), PREFIX, None, MOST)).await?;
+        let keys = left.into_iter().map(|(name, _)| self.places.of(GROUP).key(HOST, &name)).collect();
+        self.outbox.announce(keys);
+        Ok(())
+    }
+
+    async fn see_off(self: &Arc<Self>, key: Vec<u8>, delivery: &Arc<dyn Delivery>) {
+        match self.one_try(&key, delivery).await {
+            Ok(Outcome::Later(at)) => {
+                let (kernel, wait) = (self.clone(), at.since(self.now()));
+                tokio::spawn(async move {
+                    tokio::time::sleep(wait).await;
+                    let _ = kernel.outbox.announced.send(key);
+                });
+            }
+            Ok(Outcome::Sent | Outcome::Gone) => {
+                self.outbox.waiting.lock().remove(&key);
+            }
+            // The store does not answer: the record is still there, and so is the message's turn.
+            Err(refusal) => {
+                tracing::warn!(target: "countersign::outbox", because = refusal.log(), "a message waits for the store");
+                let kernel = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_secs(WAITS[0])).await;
+                    let _ = kernel.outbox.announced.send(key);
+                });
+            }
+        }
+    }
+
+    async fn one_try(&self, key: &[u8], delivery: &Arc<dyn Delivery>) -> Result<Outcome, Refusal> {
+        let Some((name, row)) = self.claim(key).await? else { return Ok(Outcome::Gone) };
+        let (delivery, tries) = (delivery.clone(), row.tries);
+        let sent = tokio::task::spawn_blocking(move || {
+            let message = Message {
+                id: &name,
+                to: &row.to,
+                subject: &row.subject,
+                text: Secret::new(row.text.as_str()),
+                html: row.html.as_deref().map(Secret::new),
+                expires_at: Time::from_secs(row.expires_at),
+            };
+            delivery.send(&message)
+        })
+        .await
+        .unwrap_or_else(|_| Err(Undelivered::Later("the delivery panicked".into())));
+        self.settle(key, tries, sent).await
+    }
+
+    /// Takes a message for a try, durably, so that no second worker and no later process sends it too.
+    pub(super) async fn claim(&self, key: &[u8]) -> Result<Option<(String, Row)>, Refusal> {
+        let origin = Origin { actor: "outbox".into(), ..Origin::default() };
+        let claimed = self
+            .run(&origin, |call| {
+                let Some(bytes) = call.read(key.to_vec())? else { return Ok(None) };
+                let row: Row = decode(&bytes)?;
+                if row.claimed {
+                    call.audit(HOST, &failure("mail.uncertain", &row, "the host ended while it was sent"));
+                    call.delete(key.to_vec())?;
+                    return Ok(None);
+                }
+                let claim = Row { claimed: true, tries: row.tries + 1, ..decode(&bytes)? };
+                call.put(key.to_vec(), &encode(&claim)?, Time::from_secs(row.expires_at), false)?;
+                Ok(Some(claim))
+            })
+            .await?;
+        Ok(claimed.map(|row| (super::hex(&key[key.len() - 16..]), row)))
+    }
+
+    /// Writes down what became of a try.
+    async fn settle(
+        &self,
+        key: &[u8],
+        tries: u32,
+        sent: Result<(), Undelivered>,
+    ) -> Result<Outcome, Refusal> {
+        let origin = Origin { actor: "outbox".into(), ..Origin::default() };
+        self.run(&origin, |call| {
+            let Some(bytes) = call.read(key.to_vec())? else { return Ok(Outcome::Gone) };
+            let row: Row = decode(&bytes)?;
+            let wait = WAITS[usize::try_from(tries).unwrap_or(usize::MAX).clamp(1, WAITS.len()) - 1];
+            let next = call.now() + Duration::from_secs(wait);
+            let why = match &sent {
+                Ok(()) => {
+                    let event = Event::success("mail.sent", &row.subject_id).with("template", &row.template);
+                    call.audit(HOST, &event);
+                    call.delete(key.to_vec())?;
+                    return Ok(Outcome::Sent);
+                }
+                Err(Undelivered::Later(why)) if next < Time::from_secs(row.expires_at) => {
+                    tracing::warn!(target: "countersign::outbox", template = row.template, tries, why, "not delivered yet");
+                    let again = Row { claimed: false, ..decode(&bytes)? };
+                    call.put(key.to_vec(), &encode(&again)?, Time::from_secs(row.expires_at), false)?;
+                    return Ok(Outcome::Later(next));
+                }
+                Err(Undelivered::Later(why) | Undelivered::Never(why)) => why,
+            };
+            tracing::error!(target: "countersign::outbox", template = row.template, tries, why, "not delivered");
+            call.audit(HOST, &failure("mail.failed", &row, why));
+            call.delete(key.to_vec())?;
+            Ok(Outcome::Gone)
+        })
+        .await
+    }
+}
+
+fn failure<'a>(name: &'a str, row: &'a Row, why: &'a str) -> Event<'a> {
+    Event::failure(name, &row.subject_id).with("template", &row.template).with("why", why)
+}

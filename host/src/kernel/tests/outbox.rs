@@ -1,0 +1,176 @@
+//! Messages: written with their change, sent once, tried again inside their life.
+use super::*;
+use countersign_plugin_api::{Message, Undelivered};
+
+/// A delivery that answers as it is told, then with success, and remembers.
+#[derive(Default)]
+struct Post {
+    answers: Mutex<Vec<Result<(), Undelivered>>>,
+    taken: Mutex<Vec<(String, String)>>,
+}
+
+impl Delivery for Post {
+    fn send(&self, message: &Message<'_>) -> Result<(), Undelivered> {
+        self.taken.lock().push((message.id.into(), message.subject.into()));
+        let mut answers = self.answers.lock();
+        if answers.is_empty() { Ok(()) } else { answers.remove(0) }
+    }
+}
+
+impl Post {
+    fn subjects(&self) -> Vec<String> {
+        self.taken.lock().iter().map(|(_, subject)| subject.clone()).collect()
+    }
+}
+
+struct Office {
+    kernel: Arc<Kernel>,
+    store: Arc<Plain>,
+    post: Arc<Post>,
+    ring: Arc<Ring>,
+}
+
+fn office(answers: Vec<Result<(), Undelivered>>) -> Office {
+    let post = Arc::new(Post { answers: Mutex::new(answers), ..Post::default() });
+    let ring = Arc::new(Ring::generate(Time::EPOCH));
+    let (kernel, store) = over(Arc::new(Plain::default()), ring.clone(), Some(post.clone()));
+    Office { kernel: Arc::new(kernel), store, post, ring }
+}
+
+impl Office {
+    async fn write(&self, draft: &Draft<'_>) -> Result<(), Refusal> {
+        let decide = |call: &Call<'_>| {
+            counted(call)?;
+            let mut decision = Decision::empty();
+            decision = decision.message(draft);
+            absorb(call, "p", &decision).map(|_| ())
+        };
+        self.kernel.run(&NOWHERE, decide).await
+    }
+    fn open(&self) {
+        tokio::spawn(self.kernel.clone().deliver());
+    }
+    /// What waits to be sent.
+    async fn waiting(&self) -> usize {
+        let group = self.kernel.places.of(":outbox");
+        let rows = self.kernel.run(&NOWHERE, |call| call.scan(HOST, group, b"row", None, 100)).await;
+        rows.expect("it reads").len()
+    }
+    /// Lets the worker work until nothing waits, or for so many seconds of a clock that only timers move.
+    async fn settles_within(&self, secs: u64) -> bool {
+        for _ in 0..secs * 10 {
+            if self.waiting().await == 0 {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        false
+    }
+}
+
+fn later() -> Result<(), Undelivered> {
+    Err(Undelivered::Later("451 come back".into()))
+}
+
+fn draft(kernel: &Kernel, life: u64) -> Draft<'static> {
+    Draft::new("code", "u", kernel.now() + Duration::from_secs(life))
+}
+
+#[tokio::test]
+async fn a_message_goes_out_with_its_change_and_not_without_it() {
+    let office = office(Vec::new());
+    office.open();
+    office.write(&draft(&office.kernel, 300)).await.unwrap();
+    let refused = office.kernel.run(&NOWHERE, |call| {
+        absorb(call, "p", &Decision::empty().message(&draft(&office.kernel, 300)))?;
+        Err::<(), _>(Problem::Forbidden.into())
+    });
+    assert!(refused.await.is_err());
+    office.store.next.lock().push(Err(StoreError::Unavailable));
+    assert!(office.write(&draft(&office.kernel, 300)).await.is_err());
+    assert!(office.settles_within(5).await);
+    assert_eq!(office.post.subjects(), ["code"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_taken_now_is_tried_again_under_the_same_id() {
+    let office = office(vec![later(), later()]);
+    office.open();
+    office.write(&draft(&office.kernel, 300)).await.unwrap();
+    assert!(office.settles_within(120).await);
+    let taken = office.post.taken.lock();
+    assert_eq!(taken.len(), 3);
+    assert!(taken.iter().all(|(id, _)| *id == taken[0].0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_tried_after_its_life_or_when_it_never_will_be_taken() {
+    // The first wait is 15 seconds, longer than this message lives.
+    let short = office(vec![later(), later()]);
+    short.open();
+    short.write(&draft(&short.kernel, 10)).await.unwrap();
+    let never = office(vec![Err(Undelivered::Never("550 no".into())), Ok(())]);
+    never.open();
+    never.write(&draft(&never.kernel, 300)).await.unwrap();
+    for office in [short, never] {
+        assert!(office.settles_within(60).await);
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        assert_eq!(office.post.subjects().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_left_is_sent_unless_it_may_have_been() {
+    let before = office(Vec::new());
+    before.write(&draft(&before.kernel, 300)).await.unwrap();
+    before.write(&draft(&before.kernel, 300)).await.unwrap();
+    // It ends in the middle of a try of one of the two.
+    let group = before.kernel.places.of(":outbox");
+    let rows = before.kernel.run(&NOWHERE, |call| call.scan(HOST, group, b"row", None, 100)).await.unwrap();
+    before.kernel.claim(&group.key(HOST, &rows[0].0)).await.unwrap().expect("it waits");
+
+    let post = Arc::new(Post::default());
+    let (kernel, _) = over(before.store.clone(), before.ring.clone(), Some(post.clone()));
+    let after = Office { kernel: Arc::new(kernel), post, ..before };
+    after.open();
+    assert!(after.settles_within(5).await);
+    assert_eq!(after.post.subjects().len(), 1, "never twice");
+}
+
+#[tokio::test]
+async fn of_one_kind_of_notice_an_account_gets_one_an_hour() {
+    let office = office(Vec::new());
+    office.open();
+    let until = office.kernel.now() + Duration::from_mins(5);
+    for (kind, to) in [("locked", "u"), ("locked", "u"), ("locked", "v"), ("added", "u")] {
+        office.write(&Draft::notice(kind, to, until)).await.unwrap();
+    }
+    assert!(office.settles_within(5).await);
+    let mut subjects = office.post.subjects();
+    subjects.sort_unstable();
+    assert_eq!(subjects, ["added", "locked", "locked"]);
+}
+
+#[tokio::test]
+async fn a_full_outbox_and_a_missing_delivery_refuse_what_was_asked_for_and_keep_the_change_unwritten() {
+    let office = office(Vec::new());
+    for _ in 0..1000 {
+        office.write(&draft(&office.kernel, 300)).await.unwrap();
+    }
+    let refusal = office.write(&draft(&office.kernel, 300)).await.unwrap_err();
+    assert_eq!(refusal.problem(), Problem::DeliveryUnavailable);
+    assert_eq!(office.kernel.run(&NOWHERE, counted).await.unwrap(), 1001, "the last change was not kept");
+
+    let (kernel, _) = kernel();
+    let message = |draft| {
+        let kernel = &kernel;
+        async move {
+            kernel
+                .run(&NOWHERE, |call| absorb(call, "p", &Decision::empty().message(&draft)).map(|_| ()))
+                .await
+        }
+    };
+    assert!(message(draft(&kernel, 300)).await.is_err());
+    let notice = Draft::notice("added", "u", Time::NEVER);
+    assert!(message(notice).await.is_ok(), "a notice is not worth refusing a change for");
+}
