@@ -4,7 +4,8 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// A program that the tests run, and the Debian package it comes in.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
+    ("curl", "curl"),
     ("oathtool", "oathtool"),
     ("zbarimg", "zbar-tools"),
     ("rsvg-convert", "librsvg2-bin"),
