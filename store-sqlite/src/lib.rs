@@ -18,7 +18,7 @@
 //! copies nothing to another machine. While it runs, back it up with SQLite's own means (`VACUUM INTO`,
 //! `.backup`), not by copying the file.
 //!
-//! [`store`] is the contract, [`writer`] the thread, [`sweep`] how it finds what has expired, [`file`] the
+//! `store` is the contract, `writer` the thread, `sweep` how it finds what has expired, `file` the
 //! database on the disk.
 #![forbid(unsafe_code)]
 

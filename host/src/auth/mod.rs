@@ -2,9 +2,11 @@
 //!
 //! Each operation is a function of one call: it reads and decides, and the kernel carries it out.
 mod budget;
+mod links;
 mod login;
 mod password;
 pub(crate) mod plugin;
+mod reset;
 mod session;
 mod views;
 
@@ -117,6 +119,8 @@ pub(crate) const ROUTES: &[Row] = &[
     Row { method: "DELETE", path: "/sessions/{id}", run: session::end_one },
     Row { method: "POST", path: "/reauthenticate", run: password::reauthenticate },
     Row { method: "POST", path: "/password/change", run: password::change },
+    Row { method: "POST", path: "/password/reset", run: reset::ask },
+    Row { method: "POST", path: "/password/reset/confirm", run: reset::confirm },
 ];
 
 /// How much of a session an operation wants.

@@ -5,9 +5,10 @@ use crate::{
     kernel::{Call, HOST},
     sessions,
 };
-use countersign_plugin_api::{Event, Problem, Refusal, Secret};
+use countersign_plugin_api::{Draft, Event, Problem, Refusal, Secret};
 use serde::Deserialize;
 use serde_json::Map;
+use std::time::Duration;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +58,8 @@ pub(super) fn change(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusa
             accounts::save(call, &account)?;
             sessions::reauthenticate(call)?;
             call.audit(HOST, &Event::success("password.changed", &account.id));
+            let until = call.now() + Duration::from_hours(24);
+            call.message(&Draft::notice("password-changed", &account.id, until))?;
             Ok(Reply::empty())
         }
     }

@@ -11,10 +11,11 @@ use super::{
     keys, outbox,
     place::{HOST, Place},
     seal::Seal,
+    token,
 };
 use countersign_plugin_api::{
-    Batch, Caller, Draft, Event, Expect, Found, Keys, MAX_OPS, Page, Problem, Refusal, Secret, StoreError,
-    Time,
+    Batch, Caller, Claims, Draft, Event, Expect, Found, Keys, MAX_OPS, Page, Problem, Refusal, Secret,
+    StoreError, Time, Token,
 };
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -242,6 +243,20 @@ impl<'k> Call<'k> {
         let (key, value) = audit::row(self, view, event);
         let expires_at = self.now + self.kernel.settings.audit_retention;
         self.state.borrow_mut().rows.push(Row { key, value: Zeroizing::new(value), expires_at });
+    }
+
+    /// Signs a token of the host's own.
+    pub(crate) fn sign(&self, claims: &Claims) -> Result<String, Refusal> {
+        let kernel = self.kernel;
+        let claims = Claims { purpose: format!("{HOST}/{}", claims.purpose), ..claims.clone() };
+        token::sign(&kernel.ring(), &kernel.settings.audience, &claims, self.now)
+            .ok_or_else(|| Refusal::new(Problem::PluginFault).because("a token cannot be signed"))
+    }
+
+    /// Opens a token of the host's own.
+    pub(crate) fn open(&self, purpose: &str, token: &str) -> Option<Token> {
+        let (kernel, purpose) = (self.kernel, format!("{HOST}/{purpose}"));
+        token::open(&kernel.ring(), &kernel.settings.audience, &purpose, token, self.now)
     }
 
     /// Has a message sent, once this call is durable.

@@ -9,6 +9,16 @@ impl Kernel {
         self.registry.operations.contains_key(operation)
     }
 
+    /// Tells the gate's plugin what has happened, if it wants to know.
+    pub(crate) fn tell_gate(&self, call: &Call<'_>, name: &str, input: &Value) -> Result<(), Refusal> {
+        let Some(gate) = &self.registry.gate else { return Ok(()) };
+        let operation = format!("{}.{name}", gate.plugin);
+        if !self.has_operation(&operation) {
+            return Ok(());
+        }
+        self.operate(call, &operation, input)?.map(|_| ())
+    }
+
     /// Calls `<plugin>.<name>` with a JSON object, and answers what it answers when that is durable. It has the
     /// atomicity and the budgets of a request over HTTP. Whether the caller may is for the caller to know.
     pub async fn call(&self, origin: &Origin, operation: &str, input: &Value) -> Result<Value, Refusal> {

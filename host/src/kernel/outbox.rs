@@ -71,18 +71,13 @@ type Record = (Vec<u8>, Vec<u8>);
 /// its kind went out within the hour, or there is no delivery and it is but a notice.
 pub(super) fn row(call: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Record>, Refusal> {
     let kernel = call.kernel;
-    if kernel.delivery.is_none() {
-        let refusal = || Refusal::new(Problem::DeliveryUnavailable).because("no delivery is configured");
-        return if draft.notice { Ok(None) } else { Err(refusal()) };
+    // What somebody has asked for is refused when it cannot be sent; no change is refused for a notice.
+    match kernel.has_room_for_mail() {
+        Err(_) if draft.notice => return Ok(None),
+        room => room?,
     }
     if draft.notice && !is_due(call, draft)? {
         return Ok(None);
-    }
-    if kernel.outbox.waiting.lock().len() >= MOST {
-        let wait = Duration::from_secs(WAITS[0]);
-        return Err(Refusal::new(Problem::DeliveryUnavailable)
-            .because("the outbox is full")
-            .retry_after(wait));
     }
     let Some(letter) = kernel.people.letter(call, draft)? else { return Ok(None) };
     let Letter { to, subject, text, html } = letter;
@@ -99,6 +94,17 @@ pub(super) fn row(call: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Record>, 
     };
     let name = [PREFIX, &call.now().secs().to_be_bytes(), &kernel.next_row()].concat();
     Ok(Some((call.host_key(GROUP, &name), encode(&row)?)))
+}
+
+impl Kernel {
+    /// Refuses when a message could not wait.
+    pub(crate) fn has_room_for_mail(&self) -> Result<(), Refusal> {
+        let refuse = |why: &str| Err(Refusal::new(Problem::DeliveryUnavailable).because(why));
+        if self.delivery.is_none() {
+            return refuse("no delivery is configured");
+        }
+        if self.outbox.waiting.lock().len() >= MOST { refuse("the outbox is full") } else { Ok(()) }
+    }
 }
 
 /// Whether an account has had no notice of this kind within the hour; notes that it gets one.

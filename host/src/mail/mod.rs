@@ -21,6 +21,7 @@ built_in![
     "magic-link",
     "mfa-reset",
     "password-changed",
+    "password-reset",
     "recovery-generated",
     "recovery-used",
     "totp-added",

@@ -1,0 +1,111 @@
+//! Links that the host mails: one time, newest only, and bound to the account's epoch.
+//!
+//! A link's token is a signed handle; what counts is the record behind it. Strangers can have links sent, so the
+//! record is one of its own that no login reads, and names that belong to nobody share a fixed number of
+//! buckets: the same reads and writes, whoever the name belongs to.
+use crate::{
+    accounts::{Account, Email},
+    kernel::Call,
+    records::{decode, encode},
+};
+use countersign_plugin_api::{Claims, Problem, Refusal, Time, Token};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+const BUCKETS: u32 = 4096;
+/// So many mails of one kind an account gets per [`PER`].
+const SENDS: usize = 3;
+const PER: Duration = Duration::from_mins(10);
+
+/// What a link is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To set a new password.
+    PasswordReset,
+}
+
+impl Purpose {
+    pub(super) fn lasts(self) -> Duration {
+        match self {
+            Self::PasswordReset => Duration::from_mins(30),
+        }
+    }
+    fn name(self) -> &'static str {
+        match self {
+            Self::PasswordReset => "password-reset",
+        }
+    }
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Links {
+    /// The hash of the newest link's id.
+    newest: Option<[u8; 32]>,
+    /// When mails were sent, within the last period.
+    sent: Vec<u64>,
+}
+
+fn key(call: &Call<'_>, purpose: Purpose, email: &Email, account: Option<&Account>) -> Vec<u8> {
+    let name = format!("links:{}", purpose.name());
+    match account {
+        Some(account) => call.host_key(&account.id, name.as_bytes()),
+        None => {
+            let place = call.place(&format!("links:{}", email.folded())).0;
+            let bucket = u32::from_be_bytes([place[0], place[1], place[2], place[3]]) % BUCKETS;
+            call.host_key(&format!(":links:{bucket}"), name.as_bytes())
+        }
+    }
+}
+
+/// Makes a link, which ends the one before it; `None` when there is nobody, or too many were sent.
+pub(super) fn issue(
+    call: &Call<'_>,
+    purpose: Purpose,
+    email: &Email,
+    account: Option<&Account>,
+) -> Result<Option<String>, Refusal> {
+    let key = key(call, purpose, email, account);
+    let mut links: Links =
+        call.read(key.clone())?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default();
+    let now = call.now();
+    links.sent.retain(|at| Time::from_secs(*at) + PER > now);
+    let mut id = [0; 32];
+    call.random(&mut id);
+    let id = crate::kernel::hex(&id);
+    let allowed = links.sent.len() < SENDS;
+    if allowed {
+        links.sent.push(now.secs());
+        links.newest = Some(Sha256::digest(&id).into());
+    }
+    let kept = purpose.lasts().max(PER);
+    call.put(key, &encode(&links)?, now + kept, false)?;
+    let claims = Claims {
+        purpose: purpose.name().into(),
+        subject: account.map(|account| account.id.clone()).unwrap_or_default(),
+        session: account.map_or(0, |account| account.epoch).to_string(),
+        id,
+        expires_at: now + purpose.lasts(),
+    };
+    // Signed for nobody too: the time of an answer must not tell.
+    let token = call.sign(&claims)?;
+    Ok((allowed && account.is_some()).then_some(token))
+}
+
+/// Spends a link, in the write that it is spent for; answers whose it was.
+pub(super) fn spend(call: &Call<'_>, purpose: Purpose, token: &str) -> Result<Account, Refusal> {
+    let invalid = || Refusal::new(Problem::LinkInvalid);
+    let Some(Token::Live(claims)) = call.open(purpose.name(), token) else { return Err(invalid()) };
+    let account = crate::accounts::by_id(call, &claims.subject)?.ok_or_else(invalid)?;
+    let email = Email::parse(&account.email)?;
+    let key = key(call, purpose, &email, Some(&account));
+    let links: Option<Links> = call.read(key.clone())?.map(|bytes| decode(&bytes)).transpose()?;
+    let mut links = links.ok_or_else(invalid)?;
+    let hash: [u8; 32] = Sha256::digest(&claims.id).into();
+    if links.newest != Some(hash) || claims.session != account.epoch.to_string() {
+        return Err(invalid());
+    }
+    links.newest = None;
+    call.put(key, &encode(&links)?, call.now() + PER, false)?;
+    Ok(account)
+}
