@@ -16,6 +16,7 @@ const HARD_STOP: u32 = 100;
 pub(crate) enum Method {
     Totp,
     Recovery,
+    Email,
 }
 
 impl Method {
@@ -24,6 +25,7 @@ impl Method {
         match self {
             Self::Totp => "otp",
             Self::Recovery => "recovery",
+            Self::Email => "email",
         }
     }
 }
@@ -35,6 +37,8 @@ pub(crate) struct Budget {
     failures: u32,
     /// Of these, since the last lock.
     since_lock: u32,
+    /// Of these, guesses of codes by mail.
+    by_mail: u32,
     /// How often it has locked.
     locks: u32,
     locked_until: Option<Time>,
@@ -60,23 +64,38 @@ impl Budget {
     }
 
     /// Counts a guess that was evaluated and wrong. Answers the end of the lock that it brought about.
-    pub(crate) fn fail(&mut self, now: Time, rules: &Lockout) -> Option<Time> {
+    pub(crate) fn fail(&mut self, method: Method, now: Time, rules: &Lockout) -> Option<Time> {
         self.failures = self.failures.saturating_add(1);
         self.since_lock = self.since_lock.saturating_add(1);
+        self.by_mail = self.by_mail.saturating_add(u32::from(method == Method::Email));
         if self.since_lock < rules.threshold {
             return None;
         }
         let doubled = 2u32.checked_pow(self.locks).and_then(|times| rules.duration.checked_mul(times));
         let until = now + doubled.unwrap_or(rules.max_duration).min(rules.max_duration);
-        self.since_lock = 0;
+        (self.since_lock, self.by_mail) = (0, 0);
         self.locks = self.locks.saturating_add(1);
         self.locked_until = Some(until);
         Some(until)
     }
 
     /// A second factor was proven: what was guessed before is forgiven.
-    pub(crate) fn succeed(&mut self) {
-        *self = Self::default();
+    ///
+    /// A code by mail forgives wrong codes by mail, and nothing else. Or whoever reads the mailbox could go on
+    /// guessing what the app shows without end.
+    pub(crate) fn succeed(&mut self, method: Method) {
+        if method == Method::Email {
+            self.failures = self.failures.saturating_sub(self.by_mail);
+            self.since_lock = self.since_lock.saturating_sub(self.by_mail);
+            self.by_mail = 0;
+        } else {
+            *self = Self::default();
+        }
+    }
+
+    /// How many guesses in a row were wrong.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
     }
 
     /// How many guesses are left before the next lock.
@@ -115,7 +134,7 @@ mod tests {
                 second += wait.as_secs();
             } else {
                 evaluated.push(second);
-                budget.fail(at(second), &rules);
+                budget.fail(method, at(second), &rules);
             }
         }
         evaluated
@@ -128,11 +147,11 @@ mod tests {
         let mut now = 1_000;
         for minutes in [15, 30, 60, 120, 240, 480, 960, 1_440, 1_440] {
             for _ in 0..4 {
-                assert_eq!(budget.fail(at(now), &rules), None);
+                assert_eq!(budget.fail(Method::Totp, at(now), &rules), None);
                 assert_eq!(budget.wait(Method::Totp, at(now), &rules), None);
             }
             let end = now + minutes * 60;
-            assert_eq!(budget.fail(at(now), &rules), Some(at(end)));
+            assert_eq!(budget.fail(Method::Totp, at(now), &rules), Some(at(end)));
             assert_eq!(budget.wait(Method::Totp, at(now), &rules), Some(Duration::from_secs(minutes * 60)));
             assert_eq!(budget.wait(Method::Recovery, at(end - 1), &rules), Some(Duration::from_secs(1)));
             assert_eq!(budget.wait(Method::Totp, at(end), &rules), None);
@@ -160,7 +179,7 @@ mod tests {
         let mut budget = Budget::default();
         hammer(&mut budget, Method::Totp, 0..1_000 * DAY);
         assert_eq!(hammer(&mut budget, Method::Recovery, 1_000 * DAY..1_010 * DAY).len(), 50);
-        budget.succeed();
+        budget.succeed(Method::Recovery);
         assert_eq!(budget, Budget::default());
     }
 
@@ -171,7 +190,7 @@ mod tests {
         let mut now = at(0);
         while !budget.is_stopped() {
             now = now + budget.wait(Method::Totp, now, &rules).unwrap_or_default();
-            budget.fail(now, &rules);
+            budget.fail(Method::Totp, now, &rules);
         }
         assert_eq!(budget.failures, 100);
         assert!(budget.wait(Method::Totp, now, &rules).is_some());
@@ -185,5 +204,26 @@ mod tests {
         assert_eq!(noted, [0, 60, 120]);
         assert_eq!(budget.locked_until, Some(at(900)));
         assert_eq!(budget.failures, 0);
+    }
+
+    #[test]
+    fn a_code_by_mail_forgives_wrong_codes_by_mail_only() {
+        let rules = Lockout::default();
+        let mut budget = Budget::default();
+        for (guessed, failures) in [(Method::Totp, 1), (Method::Email, 2), (Method::Email, 3)] {
+            budget.fail(guessed, at(0), &rules);
+            assert_eq!(budget.failures(), failures);
+        }
+        budget.succeed(Method::Email);
+        assert_eq!((budget.failures, budget.left(&rules)), (1, 4));
+        budget.succeed(Method::Email);
+        assert_eq!((budget.failures, budget.left(&rules)), (1, 4), "each once");
+        // What has locked stays, and so does the length of the next lock.
+        (0..4).for_each(|_| _ = budget.fail(Method::Email, at(0), &rules));
+        budget.succeed(Method::Email);
+        assert_eq!((budget.failures, budget.locks, budget.left(&rules)), (5, 1, 5));
+        assert!(budget.wait(Method::Email, at(899), &rules).is_some());
+        budget.succeed(Method::Totp);
+        assert_eq!(budget, Budget::default());
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The token that the client holds is a handle; what it stands for is an entry here, so it can be completed
 //! once, die of wrong guesses, and end with a credential event, whatever the token itself says.
-use crate::records::Id;
-use countersign_plugin_api::{SessionMode, Time};
+use crate::{budget::Method, records::Id};
+use countersign_plugin_api::{Login, SessionMode, Time};
 use serde::{Deserialize, Serialize};
 
 /// The purpose of its tokens.
@@ -25,6 +25,8 @@ pub(crate) struct Challenge {
     /// Whether the handle alone will do. Otherwise the pending session must come along: a handle that leaked
     /// is worth nothing in another browser.
     pub(crate) bearer: bool,
+    /// Whether the first factor was the mailbox, which is not two factors.
+    pub(crate) by_mail: bool,
     /// The account's epoch when it was made: a credential event since then has ended it.
     pub(crate) epoch: u64,
     pub(crate) expires_at: Time,
@@ -33,9 +35,17 @@ pub(crate) struct Challenge {
 }
 
 impl Challenge {
-    pub(crate) fn new(id: Id, session: &str, mode: SessionMode, epoch: u64, expires_at: Time) -> Self {
-        let bearer = mode == SessionMode::Bearer;
-        Self { id, session: session.into(), bearer, epoch, expires_at, failures: 0, completed: false }
+    pub(crate) fn new(id: Id, login: &Login, expires_at: Time) -> Self {
+        Self {
+            id,
+            session: login.session.clone(),
+            bearer: login.mode == SessionMode::Bearer,
+            by_mail: by_mail(login),
+            epoch: login.subject.epoch,
+            expires_at,
+            failures: 0,
+            completed: false,
+        }
     }
 
     /// Whether there is still something to say about it. That it was completed outlives a change of epoch.
@@ -46,6 +56,11 @@ impl Challenge {
     pub(crate) fn is_dead(&self) -> bool {
         self.failures >= MAX_TRIES
     }
+}
+
+/// Whether the mailbox had a part in the first factor.
+pub(crate) fn by_mail(login: &Login) -> bool {
+    login.amr.iter().any(|method| method == Method::Email.amr())
 }
 
 /// Adds a challenge; answers the session of the one that gives way to it.
@@ -100,9 +115,19 @@ pub(crate) enum Found<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use countersign_plugin_api::Subject;
 
     fn challenge(n: u8) -> Challenge {
-        Challenge::new(Id([n; 16]), &format!("s{n}"), SessionMode::Cookie, 7, Time::from_secs(300))
+        let subject = Subject {
+            id: "u1".into(),
+            email: "ann@example.org".into(),
+            email_verified: true,
+            role: "user".into(),
+            epoch: 7,
+            created_at: Time::EPOCH,
+        };
+        let (session, mode, amr) = (format!("s{n}"), SessionMode::Cookie, vec!["pwd".into()]);
+        Challenge::new(Id([n; 16]), &Login { subject, session, mode, amr }, Time::from_secs(300))
     }
 
     #[test]

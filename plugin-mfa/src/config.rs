@@ -24,6 +24,9 @@ pub(crate) struct Mfa {
     /// How fresh a proof must be to change credentials.
     #[serde(deserialize_with = "span::<_, 1, DAY>")]
     pub(crate) step_up_window: Duration,
+    /// How long a browser is trusted at most, however often it signs in.
+    #[serde(deserialize_with = "span::<_, 1, YEAR>")]
+    pub(crate) trust_browser_ttl: Duration,
     /// Who must have a second factor.
     pub(crate) require: Require,
     /// How long after an account was made its owner may still enrol later.
@@ -31,6 +34,8 @@ pub(crate) struct Mfa {
     pub(crate) grace_period: Duration,
     pub(crate) totp: Totp,
     pub(crate) recovery: Recovery,
+    pub(crate) email_otp: EmailOtp,
+    pub(crate) magic_link: MagicLink,
     pub(crate) lockout: Lockout,
     pub(crate) password: Password,
 }
@@ -41,10 +46,13 @@ impl Default for Mfa {
             issuer: "Countersign".into(),
             challenge_ttl: Duration::from_secs(5 * MINUTE),
             step_up_window: Duration::from_secs(5 * MINUTE),
+            trust_browser_ttl: Duration::from_secs(30 * DAY),
             require: Require::OptIn,
             grace_period: Duration::ZERO,
             totp: Totp::default(),
             recovery: Recovery::default(),
+            email_otp: EmailOtp::default(),
+            magic_link: MagicLink::default(),
             lockout: Lockout::default(),
             password: Password::default(),
         }
@@ -78,6 +86,48 @@ pub(crate) struct Recovery {
 impl Default for Recovery {
     fn default() -> Self {
         Self { count: 8 }
+    }
+}
+
+/// `[mfa.email_otp]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EmailOtp {
+    /// How long a code is good: 10 minutes at most (NIST SP 800-63B-4, 3.1.3.2).
+    #[serde(deserialize_with = "span::<_, 1, { 10 * MINUTE }>")]
+    pub(crate) ttl: Duration,
+    /// How many mails an account gets in `per`, of codes and of links each.
+    #[serde(deserialize_with = "number::<_, usize, 1, 10>")]
+    pub(crate) sends: usize,
+    /// The time in which it gets them.
+    #[serde(deserialize_with = "span::<_, 1, DAY>")]
+    pub(crate) per: Duration,
+    /// How many wrong guesses a code survives.
+    #[serde(deserialize_with = "number::<_, u32, 1, 5>")]
+    pub(crate) tries: u32,
+}
+
+impl Default for EmailOtp {
+    fn default() -> Self {
+        let (ttl, per) = (Duration::from_secs(5 * MINUTE), Duration::from_secs(10 * MINUTE));
+        Self { ttl, sends: 3, per, tries: 5 }
+    }
+}
+
+/// `[mfa.magic_link]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MagicLink {
+    /// How long a link is good.
+    #[serde(deserialize_with = "span::<_, 1, HOUR>")]
+    pub(crate) ttl: Duration,
+    /// Whether a mailed link is a way in.
+    pub(crate) enabled: bool,
+}
+
+impl Default for MagicLink {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(10 * MINUTE), enabled: true }
     }
 }
 
@@ -227,6 +277,10 @@ mod tests {
         assert_eq!(config.issuer, "Countersign");
         assert_eq!(config.challenge_ttl.as_secs(), 300);
         assert_eq!(config.step_up_window.as_secs(), 300);
+        assert_eq!(config.trust_browser_ttl.as_secs(), 30 * 86_400);
+        assert_eq!((config.email_otp.ttl.as_secs(), config.email_otp.per.as_secs()), (300, 600));
+        assert_eq!((config.email_otp.sends, config.email_otp.tries), (3, 5));
+        assert_eq!((config.magic_link.ttl.as_secs(), config.magic_link.enabled), (600, true));
         assert_eq!(config.require, Require::OptIn);
         assert!(config.grace_period.is_zero());
         assert_eq!(config.totp.skew_steps, 1);
@@ -271,6 +325,14 @@ mod tests {
             (json!({"totp": {"skew_steps": -1}}), "-1"),
             (json!({"recovery": {"count": 0}}), "from 1 to 16"),
             (json!({"recovery": {"count": 17}}), "from 1 to 16"),
+            (json!({"trust_browser_ttl": "0s"}), "from \"1s\" to \"365d\""),
+            (json!({"email_otp": {"digits": 8}}), "unknown field `digits`"),
+            (json!({"email_otp": {"ttl": "11m"}}), "from \"1s\" to \"10m\""),
+            (json!({"email_otp": {"sends": 0}}), "from 1 to 10"),
+            (json!({"email_otp": {"tries": 6}}), "from 1 to 5"),
+            (json!({"email_otp": {"per": "2d"}}), "from \"1s\" to \"1d\""),
+            (json!({"magic_link": {"ttl": "2h"}}), "from \"1s\" to \"1h\""),
+            (json!({"magic_link": {"enabled": "yes"}}), "boolean"),
             (json!({"lockout": {"threshold": 0}}), "from 1 to 100"),
             (json!({"lockout": {"threshold": 101}}), "from 1 to 100"),
             (json!({"lockout": {"duration": "2d"}}), "lockout.max_duration"),

@@ -24,7 +24,7 @@ impl Gate for MfaGate {
     /// A locked account gets its challenge like any other: what is locked is the second factor, and only who
     /// has the first gets to see that.
     fn after_primary(&self, login: &Login, context: &dyn Context) -> Result<Decision, Refusal> {
-        let Login { subject, session, mode, amr: _ } = login;
+        let Login { subject, session, .. } = login;
         let now = context.now();
         let state = records::load(context, &subject.id)?;
         if !state.enrolled() {
@@ -41,9 +41,10 @@ impl Gate for MfaGate {
             id: id.to_string(),
             expires_at,
         })?;
-        let challenge = Challenge::new(id, session, *mode, subject.epoch, expires_at);
+        let challenge = Challenge::new(id, login, expires_at);
+        let methods = state.methods(challenge.by_mail);
         let gave_way = challenge::open(&mut state.challenges, challenge);
-        let methods = state.methods().into_iter().map(Into::into).collect();
+        let methods = methods.into_iter().map(Into::into).collect();
         let verdict = Verdict::Challenge { token, expires_at, methods };
         let mut decision = records::save(Decision::verdict(&verdict), &subject.id, &state)?;
         if let Some(session) = gave_way {

@@ -22,8 +22,8 @@
 //!
 //! `config` the plugin itself · `routes` the endpoints · `gate` logins and standings · `records` the
 //! state and its form. The rest decides, each a pure function: `challenge` · `totp` · `enrolment` ·
-//! `recovery` · `budget` · `policy` · `password` ·
-//! `common`. `base32` spells.
+//! `recovery` · `email_otp` · `budget` · `quota` · `policy` · `password` ·
+//! `common`. `notice` tells the owner. `base32` spells.
 #![forbid(unsafe_code)]
 
 mod base32;
@@ -31,10 +31,13 @@ mod budget;
 mod challenge;
 mod common;
 mod config;
+mod email_otp;
 mod enrolment;
 mod gate;
+mod notice;
 mod password;
 mod policy;
+mod quota;
 mod records;
 mod recovery;
 mod routes;

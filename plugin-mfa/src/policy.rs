@@ -1,5 +1,8 @@
 //! Who must have a second factor, from when on, and how fresh a proof is fresh enough.
-use crate::config::{Mfa, Require};
+use crate::{
+    budget::Method,
+    config::{Mfa, Require},
+};
 use countersign_plugin_api::{Session, SessionKind, Subject, Time};
 
 impl Mfa {
@@ -23,9 +26,17 @@ impl Mfa {
     }
 
     /// Whether a session has proven itself freshly enough to change credentials: by second factor where one
-    /// is active, and by the first where there is none. A password does not stand in for a second factor.
+    /// is active, and by the first where there is none. Neither a password nor a code by mail stands in for a
+    /// second factor: the mailbox completes a login at most, so a session that was proven by it alone has no
+    /// other method to show.
     pub(crate) fn stepped_up(&self, session: &Session, enrolled: bool, now: Time) -> bool {
-        let proven = if enrolled { session.mfa_verified_at } else { Some(session.authenticated_at) };
+        let counts =
+            |method: &String| [Method::Totp.amr(), Method::Recovery.amr()].contains(&method.as_str());
+        let proven = if enrolled {
+            session.mfa_verified_at.filter(|_| session.amr.iter().any(counts))
+        } else {
+            Some(session.authenticated_at)
+        };
         session.kind == SessionKind::Standard && proven.is_some_and(|at| now < at + self.step_up_window)
     }
 }
@@ -76,15 +87,19 @@ mod tests {
     fn a_password_is_fresh_enough_only_without_a_factor() {
         let config = Mfa::default();
         let at = Time::from_secs;
-        for (kind, password, factor, enrolled, now, fresh) in [
-            (SessionKind::Standard, 1_000, None, false, 1_299, true),
-            (SessionKind::Standard, 1_000, None, false, 1_300, false),
-            (SessionKind::Standard, 1_000, None, true, 1_000, false),
-            (SessionKind::Standard, 1_290, Some(1_000), true, 1_299, true),
-            (SessionKind::Standard, 1_290, Some(1_000), true, 1_300, false),
-            (SessionKind::Standard, 1_000, Some(1_290), false, 1_300, false),
-            (SessionKind::Pending, 1_000, None, false, 1_000, false),
-            (SessionKind::Pending, 1_000, Some(1_000), true, 1_000, false),
+        for (kind, password, factor, amr, enrolled, now, fresh) in [
+            (SessionKind::Standard, 1_000, None, "pwd", false, 1_299, true),
+            (SessionKind::Standard, 1_000, None, "pwd", false, 1_300, false),
+            (SessionKind::Standard, 1_000, None, "pwd", true, 1_000, false),
+            (SessionKind::Standard, 1_290, Some(1_000), "pwd otp", true, 1_299, true),
+            (SessionKind::Standard, 1_290, Some(1_000), "pwd recovery", true, 1_299, true),
+            (SessionKind::Standard, 1_290, Some(1_000), "pwd email otp", true, 1_299, true),
+            (SessionKind::Standard, 1_290, Some(1_000), "pwd email", true, 1_000, false),
+            (SessionKind::Standard, 1_290, Some(1_000), "email", true, 1_000, false),
+            (SessionKind::Standard, 1_290, Some(1_000), "pwd otp", true, 1_300, false),
+            (SessionKind::Standard, 1_000, Some(1_290), "pwd otp", false, 1_300, false),
+            (SessionKind::Pending, 1_000, None, "pwd", false, 1_000, false),
+            (SessionKind::Pending, 1_000, Some(1_000), "pwd otp", true, 1_000, false),
         ] {
             let session = Session {
                 id: "s".into(),
@@ -92,7 +107,7 @@ mod tests {
                 mode: SessionMode::Cookie,
                 authenticated_at: at(password),
                 mfa_verified_at: factor.map(at),
-                amr: Vec::new(),
+                amr: amr.split(' ').map(Into::into).collect(),
                 expires_at: Time::NEVER,
             };
             assert_eq!(config.stepped_up(&session, enrolled, at(now)), fresh, "{session:?} {enrolled} {now}");

@@ -1,6 +1,6 @@
 //! What is kept of an account, all of it in one record: one read tells a decision what it needs, and one
 //! conditional write makes any two decisions about one account serial.
-use crate::{budget::Budget, challenge::Challenge};
+use crate::{budget::Budget, challenge::Challenge, email_otp::Sent, quota::Quota};
 use countersign_plugin_api::{Context, Decision, Found, Name, Problem, Refusal, Secret, Time};
 use serde::{Deserialize, Serialize, Serializer};
 use std::{fmt, time::Duration};
@@ -73,6 +73,13 @@ pub(crate) struct State {
     pub(crate) recovered: Vec<Recovered>,
     pub(crate) budget: Budget,
     pub(crate) challenges: Vec<Challenge>,
+    /// The one code by mail that is live.
+    pub(crate) mailed: Option<Sent>,
+    /// The codes that were sent by mail.
+    pub(crate) mails: Quota,
+    /// The password was set anew by mail, and no factor has been proven since: the mailbox alone must not open
+    /// the door, so no code is sent there.
+    pub(crate) reset_by_mail: bool,
 }
 
 impl State {
@@ -84,11 +91,17 @@ impl State {
         self.recovery.as_ref().map_or(0, |recovery| recovery.hashes.len())
     }
 
-    /// What the account can prove itself with.
-    pub(crate) fn methods(&self) -> Vec<&'static str> {
+    /// Whether a code by mail completes a login; `by_mail` tells that it began with the mailbox.
+    pub(crate) fn takes_mail(&self, by_mail: bool) -> bool {
+        self.enrolled() && !by_mail && !self.reset_by_mail
+    }
+
+    /// What the account can complete a login with.
+    pub(crate) fn methods(&self, by_mail: bool) -> Vec<&'static str> {
         let totp = self.enrolled().then_some("totp");
         let recovery = (self.recovery_codes() > 0).then_some("recovery");
-        totp.into_iter().chain(recovery).collect()
+        let email = self.takes_mail(by_mail).then_some("email_otp");
+        totp.into_iter().chain(recovery).chain(email).collect()
     }
 
     /// Drops what time or a credential event has ended, so that nothing later needs to ask.
@@ -97,6 +110,8 @@ impl State {
         self.challenges.retain(|challenge| challenge.is_kept(now, epoch));
         self.enrolment.take_if(|enrolment| enrolment.expires_at <= now);
         self.recovered.retain(|recovered| now < recovered.at + step_up_window);
+        let waits = |id| self.challenges.iter().any(|challenge| challenge.id == id && !challenge.completed);
+        self.mailed.take_if(|sent| sent.expires_at <= now || !waits(sent.challenge));
         self
     }
 
@@ -127,7 +142,7 @@ impl State {
 
     pub(crate) fn encode(&self) -> Result<Secret<Vec<u8>>, Refusal> {
         // Room for all of it, or growing would leave copies of the keys behind.
-        let mut record = Vec::with_capacity(8 << 10);
+        let mut record = Vec::with_capacity(16 << 10);
         record.push(VERSION);
         postcard::to_extend(self, record)
             .map(Secret::new)

@@ -11,7 +11,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreate
 /// The seconds of a time step.
 pub(crate) const PERIOD: u64 = 30;
 /// One more than the largest code.
-const CODES: u32 = 1_000_000;
+pub(crate) const CODES: u32 = 1_000_000;
 
 /// The number that a user typed; spaces do not matter, as apps show `123 456`. `None` for what is not six
 /// digits: no app shows that.

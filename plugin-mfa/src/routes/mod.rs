@@ -1,6 +1,7 @@
 //! The endpoints below `/api/auth/mfa`: they read the request and the account's state, ask the modules that
 //! decide, and say it as a decision.
 mod challenge;
+mod email_otp;
 mod enrolment;
 mod password;
 mod proof;
@@ -13,20 +14,22 @@ use countersign_plugin_api::{
     Access::{Anyone, Enrolling, Session},
     Caller, Context, Decision, Handler, Problem, Refusal, Request, Route, SessionKind,
 };
-use serde::{Deserialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use std::{fmt::Display, sync::Arc};
 
 /// What answers one route.
 pub(crate) type Handle = fn(&Mfa, &Request<'_>, &dyn Context) -> Result<Decision, Refusal>;
 
 /// All of them. A pending session may use those that are open to anyone, and each of these looks at who asks.
-pub(crate) static ROUTES: [(Route, Handle); 9] = [
+pub(crate) static ROUTES: [(Route, Handle); 11] = [
     (Route::get("/status", Enrolling), status::status),
     (Route::post("/totp/enroll", Enrolling), enrolment::enroll),
     (Route::post("/totp/verify", Anyone), totp::verify),
     (Route::post("/totp/disable", Session), totp::disable),
     (Route::post("/recovery/generate", Session), recovery::generate),
     (Route::post("/recovery/verify", Anyone), recovery::verify),
+    (Route::post("/otp/send", Anyone), email_otp::send),
+    (Route::post("/otp/verify", Anyone), email_otp::verify),
     (Route::get("/challenge/status", Anyone), challenge::status),
     (Route::post("/challenge/cancel", Anyone), challenge::cancel),
     (Route::post("/password/validate", Anyone), password::validate),
@@ -54,6 +57,16 @@ impl Handler for Endpoint {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
+
+/// The answer to a code that was right. The kernel adds who it is, and the session.
+#[derive(Serialize)]
+struct Authenticated {
+    status: &'static str,
+}
+
+impl Authenticated {
+    const YES: Self = Self { status: "authenticated" };
+}
 
 /// The caller, who must be signed in.
 fn signed_in(context: &dyn Context) -> Result<&Caller, Refusal> {

@@ -3,8 +3,9 @@
 use super::{challenge::issued, signed_in};
 use crate::{
     budget::Method,
-    challenge,
+    challenge::{self, Challenge},
     config::Mfa,
+    notice::{self, GUESSES},
     records::{self, Factor, Id, Recovered, State},
 };
 use countersign_plugin_api::{Context, Decision, Event, Problem, Refusal, SessionKind, Subject, Time};
@@ -56,6 +57,32 @@ impl<'c> Proof<'c> {
         }
     }
 
+    /// For a login that a code by mail may complete. It is no step-up, and whoever came by the mailbox has
+    /// nothing more to show with it.
+    pub(super) fn by_mail(
+        config: &'c Mfa,
+        context: &dyn Context,
+        token: Option<&str>,
+    ) -> Result<Self, Refusal> {
+        let proof = Self::authenticating(config, context, token)?;
+        let by_mail = proof.challenge().map(|challenge| challenge.by_mail);
+        if by_mail.is_some_and(|by_mail| proof.state.takes_mail(by_mail)) {
+            return Ok(proof);
+        }
+        Err(Refusal::new(Problem::Forbidden).saying("A code by mail proves nothing here: use the app"))
+    }
+
+    /// Whether it is for a login that somebody began who knows the password.
+    fn knows_password(&self) -> bool {
+        self.challenge().is_some_and(|challenge| !challenge.by_mail)
+    }
+
+    /// The challenge that is to be met; `None` when the proof is not for a login.
+    pub(super) fn challenge(&self) -> Option<&Challenge> {
+        let Purpose::Login(id) = self.purpose else { return None };
+        self.state.challenges.iter().find(|challenge| challenge.id == id)
+    }
+
     /// For the activation of a factor by a standard session.
     pub(super) fn activating(config: &'c Mfa, context: &dyn Context) -> Result<Self, Refusal> {
         Self::signed_in(config, context, Purpose::Activation)
@@ -72,8 +99,7 @@ impl<'c> Proof<'c> {
     /// How long nothing is evaluated, because the account is locked or the challenge is dead.
     pub(super) fn wait(&self, method: Method) -> Option<Duration> {
         let dead = || {
-            let Purpose::Login(id) = self.purpose else { return None };
-            let challenge = self.state.challenges.iter().find(|c| c.id == id && c.is_dead())?;
+            let challenge = self.challenge().filter(|challenge| challenge.is_dead())?;
             Some(challenge.expires_at.since(self.now))
         };
         self.state.budget.wait(method, self.now, &self.config.lockout).or_else(dead)
@@ -98,14 +124,23 @@ impl<'c> Proof<'c> {
             let own = self.state.challenges.iter_mut().find(|challenge| challenge.id == id);
             own.into_iter().for_each(|challenge| challenge.failures += 1);
         }
-        let lock = self.state.budget.fail(self.now, &self.config.lockout).map(|until| until.to_string());
+        let lock =
+            self.state.budget.fail(method, self.now, &self.config.lockout).map(|until| until.to_string());
         let mut event = Event::failure(refused(method), &self.subject.id)
             .with("purpose", self.purpose.name())
             .with("reason", "invalid-code");
         if let Some(until) = &lock {
             event = event.with("locked_until", until);
         }
-        let decision = Decision::refuse(Problem::InvalidCode).audit(&event);
+        let mut decision = Decision::refuse(Problem::InvalidCode).audit(&event);
+        let failures = self.state.budget.failures().to_string();
+        if let Some(until) = &lock {
+            let notice = notice::of("locked", &self.subject.id, self.now).with("until", until);
+            decision = decision.message(&notice);
+        } else if self.knows_password() && self.state.budget.failures() >= GUESSES {
+            let notice = notice::of("guesses", &self.subject.id, self.now).with("failures", &failures);
+            decision = decision.message(&notice);
+        }
         records::save(decision, &self.subject.id, &self.state)
     }
 
@@ -116,7 +151,8 @@ impl<'c> Proof<'c> {
         factor: Option<Id>,
         answer: &impl Serialize,
     ) -> Result<Decision, Refusal> {
-        self.state.budget.succeed();
+        self.state.budget.succeed(method);
+        self.state.reset_by_mail &= method == Method::Email;
         self.state.recovered.retain(|recovered| recovered.session != self.session);
         if method == Method::Recovery {
             self.state.recovered.push(Recovered { session: self.session.clone(), at: self.now });
@@ -127,7 +163,12 @@ impl<'c> Proof<'c> {
         if let Some(factor) = &factor {
             event = event.with("factor", factor);
         }
-        let decision = Decision::json(200, answer)?.audit(&event);
+        let mut decision = Decision::json(200, answer)?.audit(&event);
+        let left = self.state.recovery_codes().to_string();
+        if method == Method::Recovery {
+            let notice = notice::of("recovery-used", &self.subject.id, self.now).with("remaining", &left);
+            decision = decision.message(&notice);
+        }
         let amr = [method.amr()];
         let decision = match self.purpose {
             Purpose::Login(id) => {
@@ -147,12 +188,16 @@ impl<'c> Proof<'c> {
     pub(super) fn activated(mut self, factor: Factor, answer: &impl Serialize) -> Result<Decision, Refusal> {
         let id = factor.id.to_string();
         let first = !self.state.enrolled();
+        let label = factor.label.clone();
         self.state.enrolment = None;
         self.state.factors.push(factor);
         let event = Event::success("totp.activated", &self.subject.id).with("factor", &id);
         let mut decision = Decision::json(200, answer)?.audit(&event).end_other_sessions();
+        let notice = notice::of("totp-added", &self.subject.id, self.now).with("label", &label);
+        decision = decision.message(&notice);
         if first {
-            self.state.budget.succeed();
+            self.state.budget.succeed(Method::Totp);
+            self.state.reset_by_mail = false;
             decision = decision.step_up(&[Method::Totp.amr()]);
         }
         records::save(decision, &self.subject.id, &self.state)
@@ -173,6 +218,7 @@ fn verified(method: Method) -> &'static str {
     match method {
         Method::Totp => "totp.verified",
         Method::Recovery => "recovery.verified",
+        Method::Email => "email-otp.verified",
     }
 }
 
@@ -180,5 +226,6 @@ fn refused(method: Method) -> &'static str {
     match method {
         Method::Totp => "totp.refused",
         Method::Recovery => "recovery.refused",
+        Method::Email => "email-otp.refused",
     }
 }

@@ -3,7 +3,7 @@ use super::{Nothing, proof::Proof, signed_in};
 use crate::{
     budget::Method,
     config::Mfa,
-    records,
+    notice, records,
     recovery::{self, Codes},
 };
 use countersign_plugin_api::{Caller, Context, Decision, Event, Problem, Refusal, Request, Secret};
@@ -46,7 +46,9 @@ pub(super) fn generate(
     let shown = codes.shown();
     let answer = Generated { recovery_codes: shown.iter().map(|code| code.expose().as_str()).collect() };
     let event = Event::success("recovery.generated", &subject.id);
-    records::save(Decision::json(200, &answer)?.audit(&event), &subject.id, &state)
+    let notice = notice::of("recovery-generated", &subject.id, now);
+    let decision = Decision::json(200, &answer)?.audit(&event).message(&notice);
+    records::save(decision, &subject.id, &state)
 }
 
 #[derive(Deserialize)]

@@ -1,8 +1,9 @@
 //! `POST /totp/verify` and `POST /totp/disable`.
-use super::{proof::Proof, signed_in, status::FactorView};
+use super::{Authenticated, proof::Proof, signed_in, status::FactorView};
 use crate::{
     budget::Method,
     config::Mfa,
+    notice,
     records::{self, Factor},
     recovery::Codes,
     totp,
@@ -16,11 +17,6 @@ struct Verify {
     code: Secret<String>,
     enrollment: Option<String>,
     challenge: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Authenticated {
-    status: &'static str,
 }
 
 pub(super) fn verify(
@@ -50,7 +46,7 @@ pub(super) fn verify(
             factor.last_step = step;
             factor.last_used_at = Some(proof.now);
             let id = factor.id;
-            proof.succeeded(Method::Totp, Some(id), &Authenticated { status: "authenticated" })
+            proof.succeeded(Method::Totp, Some(id), &Authenticated::YES)
         }
     }
 }
@@ -132,5 +128,9 @@ pub(super) fn disable(
     let ids: Vec<String> = gone.iter().map(|factor| factor.id.to_string()).collect();
     let ids = ids.join(" ");
     let event = Event::success("totp.disabled", &subject.id).with("factors", &ids);
-    records::save(Decision::empty().audit(&event).end_other_sessions(), &subject.id, &state)
+    let labels: Vec<&str> = gone.iter().map(|factor| factor.label.as_str()).collect();
+    let labels = labels.join(", ");
+    let notice = notice::of("totp-removed", &subject.id, now).with("label", &labels);
+    let decision = Decision::empty().audit(&event).end_other_sessions().message(&notice);
+    records::save(decision, &subject.id, &state)
 }

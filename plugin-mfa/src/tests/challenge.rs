@@ -92,7 +92,7 @@ fn what_is_said_of_a_challenge() {
     let expires_at = (kernel.now + std::time::Duration::from_mins(5)).to_string();
     assert_eq!(
         pending.body,
-        json!({"status": "pending", "methods": ["totp", "recovery"], "expires_at": expires_at, "attempts_left": 5})
+        json!({"status": "pending", "methods": ["totp", "recovery", "email_otp"], "expires_at": expires_at, "attempts_left": 5})
     );
     assert_eq!(kernel.send(&by_session), pending);
 

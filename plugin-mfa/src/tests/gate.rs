@@ -31,7 +31,7 @@ fn with_one_it_is_challenged_for_as_long_as_configured() {
     let (verdict, session) = kernel.log_in(ANN, SessionMode::Cookie);
     let Verdict::Challenge { expires_at, methods, .. } = verdict else { panic!("{verdict:?}") };
     assert_eq!(expires_at, kernel.now + Duration::from_secs(42));
-    assert_eq!(methods, ["totp", "recovery"]);
+    assert_eq!(methods, ["totp", "recovery", "email_otp"]);
     let standing = kernel.standing(&session).unwrap();
     assert_eq!(standing, Standing { enrolled: true, enrollment_required: false, stepped_up: false });
 }
@@ -44,7 +44,9 @@ fn a_lock_does_not_show_at_login() {
         kernel.log_in_with(&phone.wrong(kernel.wall));
     }
     let (verdict, session) = kernel.log_in(ANN, SessionMode::Cookie);
-    assert!(matches!(&verdict, Verdict::Challenge { methods, .. } if methods == &["totp", "recovery"]));
+    assert!(
+        matches!(&verdict, Verdict::Challenge { methods, .. } if methods == &["totp", "recovery", "email_otp"])
+    );
     assert_eq!(kernel.send(&get("/challenge/status").by(&session)).text("status"), "locked");
 }
 

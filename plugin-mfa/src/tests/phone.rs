@@ -51,12 +51,13 @@ impl Kernel {
         (phone, reply)
     }
 
-    /// Ann with one factor, signed in: session, app, recovery codes.
+    /// Ann with one factor, told of it, and signed in: session, app, recovery codes.
     pub(super) fn enrolled(&mut self) -> (String, Phone, Vec<String>) {
         let session = self.sign_in(ANN);
         let (phone, reply) = self.enrol(&session);
         let codes = reply.body["recovery_codes"].as_array().expect("codes with the first factor");
         let codes = codes.iter().map(|code| code.as_str().unwrap().into()).collect();
+        self.messages.clear();
         (session, phone, codes)
     }
 
@@ -64,5 +65,14 @@ impl Kernel {
     pub(super) fn log_in_with(&mut self, code: &str) -> Reply {
         let (_, session) = self.challenged(SessionMode::Cookie);
         self.send(&post("/totp/verify", verify(code)).by(&session))
+    }
+
+    /// Has a code sent to Ann for a pending session.
+    pub(super) fn mail(&mut self, session: &str) -> String {
+        let reply = self.send(&post("/otp/send", json!({})).by(session));
+        assert_eq!(reply.status, 202, "{reply:?}");
+        let message = self.messages.last().expect("a message");
+        assert_eq!(message.template, "email-code");
+        message.fields["code"].clone()
     }
 }

@@ -28,7 +28,7 @@ fn each_code_is_good_once_and_the_rest_are_counted() {
         assert_eq!(recover(&mut kernel, code).problem, "invalid-code");
     }
     let (verdict, _) = kernel.log_in(ANN, SessionMode::Cookie);
-    assert!(format!("{verdict:?}").contains(r#"methods: ["totp"]"#), "{verdict:?}");
+    assert!(format!("{verdict:?}").contains(r#"methods: ["totp", "email_otp"]"#), "{verdict:?}");
 }
 
 #[test]
