@@ -3,7 +3,7 @@ use crate::{
     app::Host,
     auth::{self, Asked, Cookie, Reply, Row},
     http::{Call as Http, Credential, Failure},
-    kernel::{Call, Mounted, Origin},
+    kernel::{Call, Mounted, Origin, matches},
     sessions,
 };
 use axum::{
@@ -42,7 +42,8 @@ async fn readyz(State(host): State<Arc<Host>>) -> Result<Response<Body>, Failure
 }
 
 enum Found<'h> {
-    Own(&'static Row),
+    /// A row, and what stands for `{id}` in its path.
+    Own(&'static Row, String),
     Plugins(&'h Mounted),
 }
 
@@ -54,7 +55,7 @@ async fn answer(State(host): State<Arc<Host>>, http: Http) -> Result<Response<Bo
         Err(allowed) => return Ok(not_allowed(&allowed)),
     };
     let below = match &found {
-        Found::Own(_) => path,
+        Found::Own(..) => path,
         Found::Plugins(mounted) => path.get(1 + mounted.plugin.len()..).unwrap_or_default(),
     };
     let request = http.for_plugin(below)?;
@@ -68,7 +69,7 @@ async fn answer(State(host): State<Arc<Host>>, http: Http) -> Result<Response<Bo
     let asked = Asked {
         request: &request,
         registration: host.config.registration,
-        id: path.rsplit('/').next().unwrap_or_default(),
+        id: if let Found::Own(_, id) = &found { id } else { "" },
         agent,
     };
     let origin = Origin {
@@ -82,7 +83,7 @@ async fn answer(State(host): State<Arc<Host>>, http: Http) -> Result<Response<Bo
             sessions::resolve(call, token.expose())?;
         }
         match &found {
-            Found::Own(row) => (row.run)(call, &asked),
+            Found::Own(row, _) => (row.run)(call, &asked),
             Found::Plugins(mounted) => auth::plugin::ask(call, mounted, &asked),
         }
     };
@@ -93,25 +94,19 @@ async fn answer(State(host): State<Arc<Host>>, http: Http) -> Result<Response<Bo
 /// The operation of a path and method, or the methods that the path has.
 fn find<'h>(host: &'h Host, path: &str, method: &Method) -> Result<Found<'h>, Vec<String>> {
     let wanted = if *method == Method::HEAD { "GET" } else { method.as_str() };
-    let own = auth::ROUTES.iter().filter(|row| matches(row.path, path));
+    let own: Vec<(&Row, &str)> =
+        auth::ROUTES.iter().filter_map(|row| Some((row, matches(row.path, path)?))).collect();
+    if let Some((row, id)) = own.iter().find(|(row, _)| row.method == wanted) {
+        return Ok(Found::Own(row, (*id).into()));
+    }
+    if !own.is_empty() {
+        return Err(own.iter().map(|(row, _)| row.method.to_owned()).collect());
+    }
     let plugins = host.kernel.routes(path);
-    if let Some(row) = own.clone().find(|row| row.method == wanted) {
-        return Ok(Found::Own(row));
-    }
-    if let Some(mounted) = plugins.iter().find(|mounted| mounted.route.method == wanted) {
-        return Ok(Found::Plugins(mounted));
-    }
-    Err(own
-        .map(|row| row.method.to_owned())
-        .chain(plugins.iter().map(|m| m.route.method.to_string()))
-        .collect())
-}
-
-fn matches(pattern: &str, path: &str) -> bool {
-    match pattern.strip_suffix("{id}") {
-        None => pattern == path,
-        Some(start) => path.strip_prefix(start).is_some_and(|id| !id.is_empty() && !id.contains('/')),
-    }
+    let mounted = plugins.iter().find(|mounted| mounted.route.method == wanted);
+    mounted
+        .map(Found::Plugins)
+        .ok_or_else(|| plugins.iter().map(|mounted| mounted.route.method.to_string()).collect())
 }
 
 fn not_allowed(allowed: &[String]) -> Response<Body> {
@@ -181,23 +176,4 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn a_pattern_stands_for_one_part() {
-        assert!(matches("/sessions", "/sessions"));
-        assert!(matches("/sessions/{id}", "/sessions/abc"));
-        for (pattern, path) in [
-            ("/sessions/{id}", "/sessions/"),
-            ("/sessions/{id}", "/sessions"),
-            ("/sessions/{id}", "/sessions/a/b"),
-            ("/me", "/me/"),
-        ] {
-            assert!(!matches(pattern, path), "{pattern} {path}");
-        }
-    }
 }

@@ -118,7 +118,7 @@ pub enum Access {
 pub struct Route {
     /// `GET`, `POST` or `DELETE`.
     pub method: Cow<'static, str>,
-    /// Such as `/totp/verify`.
+    /// Such as `/totp/verify`; one part may be `{id}`, which stands for any one part.
     pub path: Cow<'static, str>,
     /// Who may call it.
     pub access: Access,

@@ -90,7 +90,7 @@ impl Reply {
 pub(crate) struct Asked<'a> {
     pub(crate) request: &'a Request<'a>,
     pub(crate) registration: Registration,
-    /// The last part of a path such as `/sessions/{id}`.
+    /// What stands for `{id}` in the row's path.
     pub(crate) id: &'a str,
     /// The browser, as it names itself.
     pub(crate) agent: &'a str,
@@ -101,7 +101,7 @@ type Operation = fn(&Call<'_>, &Asked<'_>) -> Result<Reply, Refusal>;
 /// One row of the host's table.
 pub(crate) struct Row {
     pub(crate) method: &'static str,
-    /// Below `/api/auth`; a last part `{id}` stands for any one part.
+    /// Below `/api/auth`; one part may be `{id}`, which stands for any one part.
     pub(crate) path: &'static str,
     pub(crate) run: Operation,
 }

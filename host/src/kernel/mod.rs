@@ -13,6 +13,7 @@ mod keys;
 mod loader;
 mod operation;
 mod outbox;
+mod path;
 mod people;
 mod place;
 mod placement;
@@ -32,6 +33,7 @@ pub use registry::{PluginInfo, StartError, Strictness};
 pub(crate) use act::{Answer, Granted, absorb};
 pub(crate) use call::Call;
 pub(crate) use hashing::Cost;
+pub(crate) use path::matches;
 pub(crate) use people::{Letter, People};
 pub(crate) use place::{HOST, Place};
 pub(crate) use registry::{Mounted, in_use};
@@ -284,7 +286,9 @@ impl Kernel {
 
     /// The routes of plugins at a path below `/api/auth`, one for each method.
     pub(crate) fn routes(&self, path: &str) -> &[Mounted] {
-        self.registry.routes.get(path).map_or(&[], Vec::as_slice)
+        let routes = &self.registry.routes;
+        let pattern = || routes.iter().find(|(pattern, _)| matches(pattern, path).is_some());
+        routes.get(path).or_else(|| pattern().map(|(_, mounted)| mounted)).map_or(&[], Vec::as_slice)
     }
 
     /// The record that the gate reads of a subject, to be read along with its session.
