@@ -25,7 +25,7 @@ pub const MAX_SCAN: usize = 1000;
 
 /// Versioned records under byte keys.
 ///
-/// The contract, each clause of which [`conformance::store`](crate::conformance::store) tests:
+/// The contract, each clause of which the kit in `conformance::store` tests (feature `conformance`):
 ///
 /// - **Atomicity**: a batch is applied wholly or not at all, and no reader sees a part of it.
 /// - **Versions** come from one counter for the whole store, from 1 up, and are never used twice for one

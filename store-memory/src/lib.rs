@@ -14,7 +14,7 @@
 //! no disk. What it holds is bounded by records and by bytes; only what has expired is ever discarded to make
 //! room, and when that does not suffice, a batch that grows the store is answered `Full`.
 //!
-//! [`store`] is the contract, [`shard`] one of the 64 parts that the records are spread over.
+//! `store` is the contract, `shard` one of the 64 parts that the records are spread over.
 #![forbid(unsafe_code)]
 
 mod shard;

@@ -1,6 +1,6 @@
 //! The command line: what can be asked, and how what was done is said.
 //!
-//! A command returns a [`Report`] for stdout or a [`Failure`] for stderr; with `--json` either is JSON. Exit
+//! A command returns a `Report` for stdout or a `Failure` for stderr; with `--json` either is JSON. Exit
 //! status 0 is done, 1 failed, 2 wrong usage or configuration.
 mod check;
 mod failure;
