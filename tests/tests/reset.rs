@@ -1,0 +1,159 @@
+//! Forgotten passwords, with the mails that a real delivery library was handed.
+use countersign_tests::{Artifacts, Client, Host, Reply, Site, api, oathtool};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use toml_edit::{Item, Table, value};
+
+const PASSWORD: &str = "correct horse battery staple";
+const NEW_PASSWORD: &str = "staple battery horse correct";
+
+/// A host whose mails go to its log, each line of them.
+fn host() -> Host {
+    let site = Site::with_store("sqlite").with_clock();
+    site.add_plugin(&Artifacts::get().fixture("hello-delivery"));
+    site.edit(|config| {
+        let mut delivery = Table::new();
+        delivery["use"] = value("stderr");
+        let mut stderr = Table::new();
+        stderr["prefix"] = value("MAIL");
+        delivery["stderr"] = Item::Table(stderr);
+        config["delivery"] = Item::Table(delivery);
+    });
+    site.start()
+}
+
+fn post(client: &mut Client, path: &str, body: &Value) -> Reply {
+    client.post(&api(path), body).expect("an answer")
+}
+
+#[track_caller]
+fn assert_problem(reply: &Reply, status: u16, slug: &str) {
+    assert_eq!((reply.status, reply.problem().as_deref()), (status, Some(slug)), "{}", reply.text());
+}
+
+/// The tokens of all mails so far, once there are as many.
+fn mailed_tokens(host: &Host, count: usize) -> Vec<String> {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let log = host.log();
+        let tokens: Vec<String> = log
+            .split("token=")
+            .skip(1)
+            .map(|rest| {
+                rest.split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)))
+                    .next()
+                    .unwrap_or("")
+                    .into()
+            })
+            .collect();
+        if tokens.len() >= count {
+            assert_eq!(tokens.len(), count, "no more mails than asked for");
+            return tokens;
+        }
+        assert!(Instant::now() < until, "a mail did not come:\n{log}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn login(client: &mut Client, password: &str) -> Reply {
+    post(client, "/login", &json!({ "email": "ann@example.org", "password": password }))
+}
+
+fn enrolled(host: &Host) -> Client {
+    let mut client = host.browser();
+    let user = json!({ "email": "ann@example.org", "password": PASSWORD });
+    assert_eq!(post(&mut client, "/register", &user).status, 201);
+    let enrolment = post(&mut client, "/mfa/totp/enroll", &json!({})).json();
+    let code = oathtool(enrolment["secret"].as_str().expect("a secret"), host.site().clock().now());
+    let body = json!({ "code": code, "enrollment": enrolment["enrollment"] });
+    assert_eq!(post(&mut client, "/mfa/totp/verify", &body).status, 200);
+    client
+}
+
+fn ask(host: &Host, email: &str) -> Reply {
+    post(&mut host.browser(), "/password/reset", &json!({ "email": email }))
+}
+
+fn confirm(host: &Host, token: &str, password: &str) -> Reply {
+    let body = json!({ "token": token, "new_password": password });
+    post(&mut host.browser(), "/password/reset/confirm", &body)
+}
+
+#[test]
+fn a_mailed_link_sets_a_password_and_passes_no_second_factor() {
+    let host = host();
+    let mut session = enrolled(&host);
+    let (known, unknown) = (ask(&host, " ANN@example.org "), ask(&host, "nobody@example.org"));
+    assert_eq!((known.status, known.text()), (202, "{}".into()));
+    assert_eq!((unknown.status, unknown.text()), (202, "{}".into()));
+    let token = mailed_tokens(&host, 1).remove(0);
+
+    assert_problem(&confirm(&host, &token, "short"), 422, "password-policy");
+    assert_eq!(confirm(&host, &token, NEW_PASSWORD).status, 204);
+    assert_problem(&confirm(&host, &token, PASSWORD), 401, "link-invalid");
+
+    // Everything that was open is over, the old password too, and the second factor still stands.
+    assert_problem(&session.get(&api("/me")).expect("an answer"), 401, "session-required");
+    assert_problem(&login(&mut host.browser(), PASSWORD), 401, "invalid-credentials");
+    let answer = login(&mut host.browser(), NEW_PASSWORD);
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    host.stop();
+}
+
+#[test]
+fn links_are_newest_only_in_time_and_not_to_be_made_up() {
+    let host = host();
+    enrolled(&host);
+    ask(&host, "ann@example.org");
+    let first = mailed_tokens(&host, 1).remove(0);
+    ask(&host, "ann@example.org");
+    let second = mailed_tokens(&host, 2).remove(1);
+    assert_problem(&confirm(&host, &first, NEW_PASSWORD), 401, "link-invalid");
+    for made_up in ["", "v1.x.y.z", &second[..second.len() - 1], &second.replace("v1.", "v2.")] {
+        assert_problem(&confirm(&host, made_up, NEW_PASSWORD), 401, "link-invalid");
+    }
+    // A challenge is signed as well, for another purpose.
+    let challenge =
+        login(&mut host.browser(), PASSWORD).json()["challenge"].as_str().expect("a challenge").to_owned();
+    assert_problem(&confirm(&host, &challenge, NEW_PASSWORD), 401, "link-invalid");
+    host.site().clock().advance(Duration::from_secs(30 * 60 + 1));
+    assert_problem(&confirm(&host, &second, NEW_PASSWORD), 401, "link-invalid");
+    host.stop();
+}
+
+#[test]
+fn a_stranger_can_cause_three_mails_and_not_more() {
+    let host = host();
+    enrolled(&host);
+    for _ in 0..6 {
+        assert_eq!(ask(&host, "ann@example.org").status, 202);
+    }
+    let tokens = mailed_tokens(&host, 3);
+    assert_eq!(confirm(&host, &tokens[2], NEW_PASSWORD).status, 204, "the last one that was sent is good");
+    host.site().clock().advance(Duration::from_secs(601));
+    ask(&host, "ann@example.org");
+    mailed_tokens(&host, 4);
+    host.stop();
+}
+
+#[test]
+fn one_hundred_uses_of_a_link_set_one_password() {
+    let host = host();
+    enrolled(&host);
+    ask(&host, "ann@example.org");
+    let token = mailed_tokens(&host, 1).remove(0);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..100)
+            .map(|n| {
+                scope.spawn({
+                    let (host, token) = (&host, &token);
+                    move || confirm(host, token, &format!("{NEW_PASSWORD} {n}")).status
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 204).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| [204, 401, 503].contains(status)), "{statuses:?}");
+    host.stop();
+}
