@@ -3,10 +3,12 @@ use crate::{
     challenge::{self, Challenge, PURPOSE},
     config::Mfa,
     password,
-    records::{self, Id},
+    records::{self, Id, State},
+    routes::trust,
+    trust::COOKIE,
 };
 use countersign_plugin_api::{
-    Caller, Claims, Context, Decision, Gate, Login, Refusal, Secret, Standing, Verdict,
+    Caller, Claims, Context, Decision, Event, Gate, Login, Refusal, Secret, SessionMode, Standing, Verdict,
 };
 use std::sync::Arc;
 
@@ -20,6 +22,25 @@ impl MfaGate {
     }
 }
 
+/// A password from a trusted browser meets no challenge. The browser gets a new cookie, and the one it came with
+/// is dead at once; a program could not keep the new one.
+fn trusted(login: &Login, state: &mut State, context: &dyn Context) -> Result<Option<Decision>, Refusal> {
+    let subject = &login.subject.id;
+    let by_password = login.amr.iter().any(|method| method == "pwd") && !challenge::by_mail(login);
+    if !by_password || login.mode != SessionMode::Cookie {
+        return Ok(None);
+    }
+    let Some(at) = trust::current(context, subject, &state.trusted)? else { return Ok(None) };
+    let (cookie, hash) = trust::draw(context, subject)?;
+    let browser = &mut state.trusted[at];
+    browser.hash = hash;
+    browser.last_used_at = context.now();
+    let (id, lasts) = (browser.id.to_string(), browser.expires_at.since(context.now()));
+    let event = Event::success("trust.used", subject).with("browser", &id);
+    let decision = Decision::verdict(&Verdict::Proceed).audit(&event).cookie(COOKIE, &cookie, lasts);
+    Ok(Some(records::save(decision, subject, state)?))
+}
+
 impl Gate for MfaGate {
     /// A locked account gets its challenge like any other: what is locked is the second factor, and only who
     /// has the first gets to see that.
@@ -31,6 +52,9 @@ impl Gate for MfaGate {
             return Ok(Decision::verdict(&Verdict::Proceed));
         }
         let mut state = state.at(now, subject.epoch, self.config.step_up_window);
+        if let Some(decision) = trusted(login, &mut state, context)? {
+            return Ok(decision);
+        }
         let mut id = Id([0; 16]);
         context.random(&mut id.0)?;
         let expires_at = now + self.config.challenge_ttl;

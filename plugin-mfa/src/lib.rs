@@ -22,7 +22,7 @@
 //!
 //! `config` the plugin itself · `routes` the endpoints · `gate` logins and standings · `records` the
 //! state and its form. The rest decides, each a pure function: `challenge` · `totp` · `enrolment` ·
-//! `recovery` · `email_otp` · `budget` · `quota` · `policy` · `password` ·
+//! `recovery` · `email_otp` · `trust` · `budget` · `quota` · `policy` · `password` ·
 //! `common`. `notice` tells the owner. `base32` spells.
 #![forbid(unsafe_code)]
 
@@ -44,6 +44,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 mod totp;
+mod trust;
 
 use config::Mfa;
 use countersign_plugin_api::{Error, Plugin, Registrar, Result, export_plugin};

@@ -1,6 +1,6 @@
 //! What is kept of an account, all of it in one record: one read tells a decision what it needs, and one
 //! conditional write makes any two decisions about one account serial.
-use crate::{budget::Budget, challenge::Challenge, email_otp::Sent, quota::Quota};
+use crate::{budget::Budget, challenge::Challenge, email_otp::Sent, quota::Quota, trust::Trusted};
 use countersign_plugin_api::{Context, Decision, Found, Name, Problem, Refusal, Secret, Time};
 use serde::{Deserialize, Serialize, Serializer};
 use std::{fmt, time::Duration};
@@ -80,6 +80,7 @@ pub(crate) struct State {
     /// The password was set anew by mail, and no factor has been proven since: the mailbox alone must not open
     /// the door, so no code is sent there.
     pub(crate) reset_by_mail: bool,
+    pub(crate) trusted: Vec<Trusted>,
 }
 
 impl State {
@@ -111,6 +112,7 @@ impl State {
         self.enrolment.take_if(|enrolment| enrolment.expires_at <= now);
         self.recovered.retain(|recovered| now < recovered.at + step_up_window);
         let waits = |id| self.challenges.iter().any(|challenge| challenge.id == id && !challenge.completed);
+        self.trusted.retain(|browser| browser.is_kept(now, epoch));
         self.mailed.take_if(|sent| sent.expires_at <= now || !waits(sent.challenge));
         self
     }

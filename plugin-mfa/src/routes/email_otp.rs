@@ -78,6 +78,8 @@ fn mac(
 struct Verify {
     code: Secret<String>,
     challenge: Option<String>,
+    #[serde(default)]
+    trust_browser: bool,
 }
 
 pub(super) fn verify(
@@ -102,6 +104,9 @@ pub(super) fn verify(
         sent.failures += 1;
         proof.state.mailed = Some(sent).filter(|sent| sent.failures < config.email_otp.tries);
         return proof.failed(Method::Email);
+    }
+    if body.trust_browser {
+        proof.trust(request, context)?;
     }
     proof.succeeded(Method::Email, None, &Authenticated::YES)
 }

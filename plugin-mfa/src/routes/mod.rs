@@ -8,6 +8,7 @@ mod proof;
 mod recovery;
 mod status;
 mod totp;
+pub(crate) mod trust;
 
 use crate::config::Mfa;
 use countersign_plugin_api::{
@@ -21,7 +22,7 @@ use std::{fmt::Display, sync::Arc};
 pub(crate) type Handle = fn(&Mfa, &Request<'_>, &dyn Context) -> Result<Decision, Refusal>;
 
 /// All of them. A pending session may use those that are open to anyone, and each of these looks at who asks.
-pub(crate) static ROUTES: [(Route, Handle); 11] = [
+pub(crate) static ROUTES: [(Route, Handle); 14] = [
     (Route::get("/status", Enrolling), status::status),
     (Route::post("/totp/enroll", Enrolling), enrolment::enroll),
     (Route::post("/totp/verify", Anyone), totp::verify),
@@ -32,6 +33,9 @@ pub(crate) static ROUTES: [(Route, Handle); 11] = [
     (Route::post("/otp/verify", Anyone), email_otp::verify),
     (Route::get("/challenge/status", Anyone), challenge::status),
     (Route::post("/challenge/cancel", Anyone), challenge::cancel),
+    (Route::get("/trusted-browsers", Session), trust::list),
+    (Route::delete("/trusted-browsers", Session), trust::revoke_all),
+    (Route::delete("/trusted-browsers/{id}", Session), trust::revoke_one),
     (Route::post("/password/validate", Anyone), password::validate),
 ];
 

@@ -1,6 +1,10 @@
 //! A second factor about to be proven: for which account and what for, what a wrong guess costs, and what a
 //! right one grants. Everything that checks a secret goes this way, so there is one budget for all of it.
-use super::{challenge::issued, signed_in};
+use super::{
+    challenge::issued,
+    signed_in,
+    trust::{self, Given},
+};
 use crate::{
     budget::Method,
     challenge::{self, Challenge},
@@ -8,7 +12,9 @@ use crate::{
     notice::{self, GUESSES},
     records::{self, Factor, Id, Recovered, State},
 };
-use countersign_plugin_api::{Context, Decision, Event, Problem, Refusal, SessionKind, Subject, Time};
+use countersign_plugin_api::{
+    Context, Decision, Event, Problem, Refusal, Request, SessionKind, Subject, Time,
+};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -29,6 +35,7 @@ pub(super) struct Proof<'c> {
     pub(super) session: String,
     pub(super) state: State,
     purpose: Purpose,
+    given: Option<Given>,
 }
 
 impl<'c> Proof<'c> {
@@ -52,6 +59,7 @@ impl<'c> Proof<'c> {
                 session: challenge.session,
                 state: issued.state,
                 purpose: Purpose::Login(challenge.id),
+                given: None,
             }),
             _ => Err(Problem::ChallengeInvalid.into()),
         }
@@ -93,7 +101,7 @@ impl<'c> Proof<'c> {
         let (subject, session) = (caller.subject.clone(), caller.session.id.clone());
         let now = context.now();
         let state = records::load(context, &subject.id)?.at(now, subject.epoch, config.step_up_window);
-        Ok(Self { config, now, subject, session, state, purpose })
+        Ok(Self { config, now, subject, session, state, purpose, given: None })
     }
 
     /// How long nothing is evaluated, because the account is locked or the challenge is dead.
@@ -144,6 +152,16 @@ impl<'c> Proof<'c> {
         records::save(decision, &self.subject.id, &self.state)
     }
 
+    /// Trusts this browser, once the proof has succeeded. Only a login that began with a password is worth it,
+    /// and a program that carries its own token has no use for a cookie.
+    pub(super) fn trust(&mut self, request: &Request<'_>, context: &dyn Context) -> Result<(), Refusal> {
+        if self.challenge().is_some_and(|challenge| !challenge.by_mail && !challenge.bearer) {
+            let given = trust::give(self.config, request, context, &self.subject, &mut self.state)?;
+            self.given = Some(given);
+        }
+        Ok(())
+    }
+
     /// The login is complete, or the session's proof fresh, in the write that spends the code.
     pub(super) fn succeeded(
         mut self,
@@ -155,6 +173,8 @@ impl<'c> Proof<'c> {
         self.state.reset_by_mail &= method == Method::Email;
         self.state.recovered.retain(|recovered| recovered.session != self.session);
         if method == Method::Recovery {
+            // Whoever has lost the phone may have lost a browser with it.
+            self.state.trusted.clear();
             self.state.recovered.push(Recovered { session: self.session.clone(), at: self.now });
         }
         let factor = factor.map(|id| id.to_string());
@@ -163,7 +183,14 @@ impl<'c> Proof<'c> {
         if let Some(factor) = &factor {
             event = event.with("factor", factor);
         }
+        let browser = self.given.as_ref().map(|given| given.id.to_string());
+        if let Some(browser) = &browser {
+            event = event.with("trusted_browser", browser);
+        }
         let mut decision = Decision::json(200, answer)?.audit(&event);
+        if let Some(given) = &self.given {
+            decision = given.with(decision, &self.subject.id, self.now);
+        }
         let left = self.state.recovery_codes().to_string();
         if method == Method::Recovery {
             let notice = notice::of("recovery-used", &self.subject.id, self.now).with("remaining", &left);

@@ -17,6 +17,8 @@ struct Verify {
     code: Secret<String>,
     enrollment: Option<String>,
     challenge: Option<String>,
+    #[serde(default)]
+    trust_browser: bool,
 }
 
 pub(super) fn verify(
@@ -46,6 +48,9 @@ pub(super) fn verify(
             factor.last_step = step;
             factor.last_used_at = Some(proof.now);
             let id = factor.id;
+            if body.trust_browser {
+                proof.trust(request, context)?;
+            }
             proof.succeeded(Method::Totp, Some(id), &Authenticated::YES)
         }
     }

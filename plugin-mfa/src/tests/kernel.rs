@@ -103,6 +103,10 @@ pub(super) fn post(path: &str, body: Value) -> Ask {
     ask("POST", path, body)
 }
 
+pub(super) fn delete(path: &str) -> Ask {
+    ask("DELETE", path, Value::Null)
+}
+
 pub(super) fn get(path: &str) -> Ask {
     ask("GET", path, Value::Null)
 }
@@ -110,6 +114,10 @@ pub(super) fn get(path: &str) -> Ask {
 impl Ask {
     pub(super) fn by(mut self, session: &str) -> Self {
         self.session = Some(session.into());
+        self
+    }
+    pub(super) fn in_browser(mut self, browser: &'static str) -> Self {
+        self.browser = browser;
         self
     }
     /// With the challenge in the query.

@@ -12,4 +12,5 @@ mod phone;
 mod recovery;
 mod settings;
 mod totp;
+mod trust;
 mod uri;

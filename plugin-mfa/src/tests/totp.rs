@@ -166,7 +166,7 @@ fn what_is_no_code_is_malformed_and_costs_nothing() {
         json!({"code": "12345x"}),
         json!({"code": 123_456}),
         json!({"code": null}),
-        json!({"code": "123456", "trust_browser": true}),
+        json!({"code": "123456", "trust": true}),
         json!({"code": "123456", "enrollment": "a", "challenge": "b"}),
         json!({"code": "123456", "factor": "x"}),
         json!([]),
