@@ -17,7 +17,7 @@ pub fn run() -> Result<()> {
     lint.args(["clippy", "--workspace", "--manifest-path"]).arg(&fixtures);
     lint.arg("--target-dir").arg(target_dir()?.join("fixtures")).args(["--", "-D", "warnings"]);
     step(&mut lint)?;
-    step(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    documentation()?;
     dependencies()?;
     println!("== cargo xtask demo --walk");
     demo::from_nothing()?;
@@ -28,6 +28,13 @@ pub fn run() -> Result<()> {
 fn step(command: &mut Command) -> Result<()> {
     println!("== {}", shown(command));
     project::run(command)
+}
+
+/// With what is private: a module's front page leads into it, and is read by those who change it.
+fn documentation() -> Result<()> {
+    let mut doc = cargo();
+    doc.args(["doc", "--workspace", "--no-deps", "--all-features", "--document-private-items"]);
+    step(doc.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"))
 }
 
 /// Bans, licences and sources need no network. Advisories need their database: without it the rest still counts.

@@ -23,8 +23,9 @@ enum Command {
     },
     /// Runs every test, after installing the tools that they need and building what they run
     ///
-    /// The tools are Debian packages (oathtool, zbar-tools, librsvg2-bin, faketime, sqlite3); only missing ones
-    /// are installed, and named first.
+    /// The tools are Debian packages (curl, openssl, python3-venv, oathtool, zbar-tools, librsvg2-bin, faketime,
+    /// sqlite3) and, under target/tools, an SMTP server from PyPI (aiosmtpd); only missing ones are installed, and
+    /// named first.
     Test {
         /// For cargo-nextest where it is installed, else for `cargo test`. Given any, only what they select is
         /// run; otherwise everything is, the examples in the documentation included

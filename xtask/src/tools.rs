@@ -1,11 +1,17 @@
 //! What is installed from outside: tools that tests compare with, and the check of dependencies.
-use crate::project::{self, cargo, run, target_dir, which};
+use crate::project::{self, cargo, root, run, target_dir, which};
 use anyhow::{Context, Result, bail};
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 /// A program that the tests run, and the Debian package it comes in.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 8] = [
     ("curl", "curl"),
+    ("openssl", "openssl"),
+    ("python3", "python3"),
     ("oathtool", "oathtool"),
     ("zbarimg", "zbar-tools"),
     ("rsvg-convert", "librsvg2-bin"),
@@ -13,15 +19,32 @@ const TOOLS: [(&str, &str); 6] = [
     ("sqlite3", "sqlite3"),
 ];
 
+/// What the tests run in Python: packages of PyPI, with their hashes.
+const REQUIREMENTS: &str = "tests/smtp/requirements.txt";
+
 const CARGO_DENY: &str = "0.20.2";
 
 /// Installs the tools that are missing.
 pub fn install_missing() -> Result<()> {
-    let missing: Vec<&str> =
+    let mut missing: Vec<&str> =
         TOOLS.iter().filter(|(program, _)| which(program).is_none()).map(|(_, package)| *package).collect();
-    if missing.is_empty() {
-        return Ok(());
+    if !makes_environments() {
+        missing.push("python3-venv");
     }
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    install_python()
+}
+
+/// Debian's Python cannot make an environment without a package of its own.
+fn makes_environments() -> bool {
+    let mut python = project::command("python3");
+    let said = python.args(["-c", "import ensurepip, venv"]).stderr(Stdio::null()).status();
+    said.is_ok_and(|status| status.success())
+}
+
+fn install(missing: &[&str]) -> Result<()> {
     let list = missing.join(" ");
     if which("apt-get").is_none() {
         bail!("the tests need tools that are not installed, and there is no apt-get here: {list}");
@@ -32,7 +55,7 @@ pub fn install_missing() -> Result<()> {
         println!("{error:#}; trying without");
     }
     let mut install = apt(&["install", "--yes", "--quiet", "--no-install-recommends"]);
-    run(install.args(&missing)).with_context(|| format!("the tests need these Debian packages: {list}"))
+    run(install.args(missing)).with_context(|| format!("the tests need these Debian packages: {list}"))
 }
 
 /// `apt-get`, as root.
@@ -50,6 +73,27 @@ fn apt(words: &[&str]) -> std::process::Command {
 
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0)
+}
+
+/// The Python that the tests run, with what they need of PyPI: one of our own under `target/tools`.
+pub fn python() -> Result<PathBuf> {
+    Ok(target_dir()?.join("tools/python/bin/python"))
+}
+
+fn install_python() -> Result<()> {
+    let (dir, wanted) = (target_dir()?.join("tools/python"), root().join(REQUIREMENTS));
+    // A copy of the list lies there once all of it is installed.
+    let installed = dir.join("installed.txt");
+    let list = fs::read(&wanted)?;
+    if fs::read(&installed).is_ok_and(|there| there == list) {
+        return Ok(());
+    }
+    println!("Installing what the tests need (PyPI, {REQUIREMENTS}) into {}", dir.display());
+    run(project::command("python3").args(["-m", "venv", "--clear"]).arg(&dir))?;
+    let mut pip = project::command(python()?);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]);
+    run(pip.arg("--requirement").arg(&wanted))?;
+    Ok(fs::write(installed, list)?)
 }
 
 /// `cargo-deny`: the one on `PATH`, or one of our own under `target/tools`.
