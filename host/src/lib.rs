@@ -1,6 +1,7 @@
 //! The kernel that loads Countersign plugins, and the auth host built on it.
 
 mod accounts;
+mod admin;
 mod api;
 pub mod app;
 mod auth;

@@ -1,12 +1,14 @@
 //! Accounts: an address, a password hash, a role, an epoch.
 //!
 //! An account is a record at its subject's place; a directory finds it by the keyed hash of its address.
+mod directory;
 mod password;
 
+pub(crate) use directory::{is_place, remove, search};
 pub(crate) use password::{MAX_PASSWORD, Password, check as check_password};
 
 use crate::{
-    kernel::{Call, HOST},
+    kernel::Call,
     records::{decode, encode},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -156,21 +158,6 @@ pub(crate) fn create(
 /// Writes an account that was read in this call.
 pub(crate) fn save(call: &Call<'_>, account: &Account) -> Result<(), Refusal> {
     call.put(key(call, &account.id), &encode(account)?, Time::NEVER, false)
-}
-
-/// A page of the directory: up to `limit` accounts, and where the next page starts.
-pub(crate) fn list(
-    call: &Call<'_>,
-    after: Option<&[u8]>,
-    limit: usize,
-) -> Result<(Vec<Account>, Option<Vec<u8>>), Refusal> {
-    let records = call.scan(HOST, call.place(DIRECTORY), b"email", after, limit)?;
-    let next = (records.len() == limit).then(|| records.last().map(|(name, _)| name.clone())).flatten();
-    let mut accounts = Vec::with_capacity(records.len());
-    for (_, entry) in records {
-        accounts.extend(by_id(call, &decode::<Entry>(&entry)?.id)?);
-    }
-    Ok((accounts, next))
 }
 
 #[cfg(test)]

@@ -22,13 +22,13 @@ struct Tries {
 }
 
 /// The budget of one name, read.
-pub(super) struct Budget {
+pub(crate) struct Budget {
     key: Vec<u8>,
     tries: Tries,
 }
 
 impl Budget {
-    pub(super) fn read(call: &Call<'_>, email: &Email, account: Option<&Account>) -> Result<Self, Refusal> {
+    pub(crate) fn read(call: &Call<'_>, email: &Email, account: Option<&Account>) -> Result<Self, Refusal> {
         let key = match account {
             Some(account) => call.host_key(&account.id, b"tries"),
             None => {
@@ -43,10 +43,15 @@ impl Budget {
 
     /// Refuses while the name is locked; then nothing is evaluated and nothing extended.
     pub(super) fn check(&self, now: Time) -> Result<(), Refusal> {
-        match self.tries.locked_until(now) {
+        match self.locked_until(now) {
             Some(until) => Err(Refusal::new(Problem::Locked).retry_after(until.since(now))),
             None => Ok(()),
         }
+    }
+
+    /// Until when the name is locked, if it is.
+    pub(crate) fn locked_until(&self, now: Time) -> Option<Time> {
+        self.tries.locked_until(now)
     }
 
     /// Counts a wrong password.
@@ -56,7 +61,7 @@ impl Budget {
     }
 
     /// A right password resets its own class.
-    pub(super) fn reset(self, call: &Call<'_>) -> Result<(), Refusal> {
+    pub(crate) fn reset(self, call: &Call<'_>) -> Result<(), Refusal> {
         if self.tries.wrong == 0 { Ok(()) } else { call.delete(self.key) }
     }
 }

@@ -10,10 +10,13 @@ mod reset;
 mod session;
 mod views;
 
+pub(crate) use budget::Budget;
 pub(crate) use login::sign_up;
+pub(crate) use session::listed;
 pub(crate) use views::{caller_json, user_json};
 
 use crate::{
+    admin::http,
     config::Registration,
     kernel::{Call, Granted},
     sessions,
@@ -121,6 +124,12 @@ pub(crate) const ROUTES: &[Row] = &[
     Row { method: "POST", path: "/password/change", run: password::change },
     Row { method: "POST", path: "/password/reset", run: reset::ask },
     Row { method: "POST", path: "/password/reset/confirm", run: reset::confirm },
+    Row { method: "GET", path: "/admin/users", run: http::users },
+    Row { method: "GET", path: "/admin/users/{id}", run: http::user },
+    Row { method: "POST", path: "/admin/users/{id}/mfa/reset", run: http::mfa_reset },
+    Row { method: "POST", path: "/admin/users/{id}/unlock", run: http::unlock },
+    Row { method: "DELETE", path: "/admin/users/{id}/sessions", run: http::end_sessions },
+    Row { method: "GET", path: "/admin/audit", run: http::events },
 ];
 
 /// How much of a session an operation wants.

@@ -59,7 +59,8 @@ pub(super) fn list(call: &Call<'_>, _asked: &Asked<'_>) -> Result<Reply, Refusal
     Ok(Reply::json(200, body))
 }
 
-fn listed(one: &Listed, current: &str) -> Value {
+/// A session in a list.
+pub(crate) fn listed(one: &Listed, current: &str) -> Value {
     let kind = if one.session.kind == SessionKind::Standard { "standard" } else { "mfa_pending" };
     json!({
         "id": one.session.id,

@@ -29,15 +29,20 @@ impl<'c> Reach<'c> {
 
     /// Has it done, whether a host runs or not.
     pub(super) fn perform(&mut self, operation: Operation) -> Result<Value, Failure> {
+        Ok(self.ask(operation)??)
+    }
+
+    /// The same, where a refusal is one answer of many.
+    pub(super) fn ask(&mut self, operation: Operation) -> Result<Result<Value, Refused>, Failure> {
         if self.own.is_none() {
             if let Some(outcome) = running(self.config, &operation)? {
-                return Ok(outcome?);
+                return Ok(outcome);
             }
             lasting(self.config)?;
             self.own = Some(Own::start(self.config, check::strictness(false))?);
         }
         match &self.own {
-            Some(own) => own.perform(self.config, operation),
+            Some(own) => Ok(own.ask(self.config, operation)),
             None => Err(Failure::new("the store is not open")),
         }
     }
@@ -53,7 +58,11 @@ impl Own {
     }
 
     pub(super) fn perform(&self, config: &Config, operation: Operation) -> Result<Value, Failure> {
-        Ok(self.runtime.block_on(perform(&self.kernel, config, operation))?)
+        Ok(self.ask(config, operation)?)
+    }
+
+    fn ask(&self, config: &Config, operation: Operation) -> Result<Value, Refused> {
+        self.runtime.block_on(perform(&self.kernel, config, operation))
     }
 }
 

@@ -2,23 +2,29 @@
 //!
 //! A command returns a `Report` for stdout or a `Failure` for stderr; with `--json` either is JSON. Exit
 //! status 0 is done, 1 failed, 2 wrong usage or configuration.
+mod administration;
+mod audit;
 mod check;
 mod failure;
 mod host;
+mod import;
 mod init;
 mod keys;
 mod library;
+mod mfa;
 mod password;
 mod plugin;
 mod remove;
 mod report;
 mod serve;
 mod user;
+mod when;
 
 #[cfg(test)]
 mod golden;
 
 use crate::config::Registration;
+use administration::{Audit, Mfa, User};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use failure::Failure;
 use report::Report;
@@ -68,6 +74,10 @@ enum Command {
     Plugin(Plugin),
     #[command(subcommand)]
     User(User),
+    #[command(subcommand)]
+    Mfa(Mfa),
+    #[command(subcommand)]
+    Audit(Audit),
     /// Print a script that completes this command in a shell.
     #[command(after_help = "\
 Example:
@@ -231,37 +241,6 @@ enum Plugin {
     },
 }
 
-/// Look after accounts.
-///
-/// Works through the running host, or on the store itself when none runs.
-#[derive(Subcommand)]
-enum User {
-    /// Make an account. Its password is asked for, or read from stdin.
-    #[command(after_help = "\
-Examples:
-  countersign user add ann@example.org
-  pass show auth/ann | countersign user add ann@example.org --role admin --password-stdin")]
-    Add {
-        /// The e-mail address.
-        email: String,
-        /// What the account is to applications; `admin` administrates.
-        #[arg(long, default_value = "user")]
-        role: String,
-        /// Read the password from stdin: all of it, but a line break at its end.
-        #[arg(long)]
-        password_stdin: bool,
-    },
-    /// List all accounts.
-    #[command(after_help = "Example:\n  countersign user list --json")]
-    List,
-    /// Show an account and its sessions.
-    #[command(after_help = "Example:\n  countersign user show ann@example.org")]
-    Show {
-        /// The e-mail address, or the id.
-        user: String,
-    },
-}
-
 /// Runs the command that the arguments of this process name.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -273,8 +252,11 @@ pub fn run() -> ExitCode {
     let json = cli.json;
     match dispatch(cli) {
         Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(report)) if json => print(&format!("{:#}", report.json)),
-        Ok(Some(report)) => print(&report.text),
+        Ok(Some(report)) => {
+            let text = if json { format!("{:#}", report.json) } else { report.text };
+            let printed = print(&text);
+            if report.failed { ExitCode::FAILURE } else { printed }
+        }
         Err(failure) => {
             let text = if json { failure.json().to_string() } else { failure.to_string() };
             complain(&text);
@@ -292,6 +274,8 @@ fn dispatch(cli: Cli) -> Result<Option<Report>, Failure> {
         Command::Keys(command) => keys::run(config, &command),
         Command::Plugin(command) => plugin::run(config, &command),
         Command::User(command) => user::run(config, command),
+        Command::Mfa(command) => mfa::run(config, command),
+        Command::Audit(Audit::Tail(tail)) => return audit::run(config, &tail, json).map(|()| None),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "countersign", &mut script);

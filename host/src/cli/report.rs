@@ -7,11 +7,13 @@ pub(super) struct Report {
     pub(super) text: String,
     /// For `--json`.
     pub(super) json: Value,
+    /// Whether some of it could not be done, and the exit status says so.
+    pub(super) failed: bool,
 }
 
 impl Report {
     pub(super) fn new(text: impl Into<String>, json: Value) -> Self {
-        Self { text: text.into(), json }
+        Self { text: text.into(), json, failed: false }
     }
 }
 

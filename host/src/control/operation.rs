@@ -1,18 +1,13 @@
 //! What the command line can ask of a host, and how it is done.
 use crate::{
-    accounts::{self, Account, Email},
-    auth,
+    accounts::Account,
+    admin::{self, Wanted},
     config::Config,
-    kernel::{Call, HOST, Kernel, Origin, Ring},
-    sessions,
+    kernel::{Call, Kernel, Origin, Ring},
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign_plugin_api::{Event, Problem, Refusal, Secret, SessionKind, Time};
+use countersign_plugin_api::{Problem, Refusal, Secret, Time};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
-
-/// How many accounts one answer lists.
-const PAGE: usize = 200;
 
 /// A request.
 #[derive(Serialize, Deserialize)]
@@ -37,6 +32,53 @@ pub(crate) enum Operation {
     UserShow {
         /// Its address, or its id.
         user: String,
+    },
+    /// Give an account another role.
+    UserSetRole {
+        /// Its address, or its id.
+        user: String,
+        /// The role.
+        role: String,
+    },
+    /// Give an account another password.
+    UserSetPassword {
+        /// Its address, or its id.
+        user: String,
+        /// The password.
+        #[serde(serialize_with = "exposed")]
+        password: Secret<String>,
+    },
+    /// Remove an account with all that belongs to it.
+    UserDelete {
+        /// Its address, or its id.
+        user: String,
+    },
+    /// Remove the second factor of an account.
+    MfaReset {
+        /// Its address, or its id.
+        user: String,
+    },
+    /// Forget the wrong guesses at an account.
+    MfaUnlock {
+        /// Its address, or its id.
+        user: String,
+    },
+    /// Take over a factor from another system.
+    MfaImport {
+        /// Its address, or its id.
+        user: String,
+        /// An `otpauth` URI.
+        #[serde(serialize_with = "exposed")]
+        uri: Secret<String>,
+    },
+    /// A page of what happened.
+    Audit {
+        /// An event's `id`, or `next` of the page before.
+        after: Option<String>,
+        /// From when on, in seconds since the Unix epoch.
+        since: Option<u64>,
+        /// The address or the id of the account that it concerns.
+        account: Option<String>,
     },
     /// Take over the key file.
     ReloadKeys,
@@ -79,18 +121,71 @@ pub(crate) async fn perform(
     config: &Config,
     operation: Operation,
 ) -> Result<Value, Refused> {
-    let origin = Origin { actor: "cli".into(), ..Origin::default() };
+    use Operation as Op;
     let done = match operation {
-        Operation::UserAdd { email, role, password } => {
-            kernel.run(&origin, |call| add(call, &email, &role, &password)).await
+        Op::UserAdd { email, role, password } => {
+            one(kernel, |call| admin::add(call, &email, &role, &password).map(shown)).await
         }
-        Operation::UserList { after } => kernel.run(&origin, |call| list(call, after.as_deref())).await,
-        Operation::UserShow { user } => kernel.run(&origin, |call| show(call, &user)).await,
-        Operation::ReloadKeys => reload_keys(kernel, config),
-        Operation::Gate => kernel.gated_by().await.map(|plugin| json!({ "gate": plugin })),
-        Operation::Disarm => kernel.disarm().await.map(|()| json!({})),
+        Op::UserList { after } => one(kernel, |call| admin::show_accounts(call, "", after.as_deref())).await,
+        Op::UserShow { user } => {
+            one(kernel, |call| admin::show_account(call, &admin::find(call, &user)?)).await
+        }
+        Op::UserSetRole { user, role } => {
+            one(kernel, |call| admin::set_role(call, admin::find(call, &user)?, &role).map(shown)).await
+        }
+        Op::UserSetPassword { user, password } => {
+            let set = |call: &Call<'_>| admin::set_password(call, admin::find(call, &user)?, &password);
+            one(kernel, |call| set(call).map(shown)).await
+        }
+        Op::UserDelete { user } => delete(kernel, &user).await,
+        Op::MfaReset { user } => one(kernel, |call| on(call, &user, admin::mfa_reset)).await,
+        Op::MfaUnlock { user } => one(kernel, |call| on(call, &user, admin::unlock)).await,
+        Op::MfaImport { user, uri } => {
+            let import = |call: &Call<'_>, account: &Account| admin::import(call, account, &uri);
+            one(kernel, |call| on(call, &user, import)).await
+        }
+        Op::Audit { after, since, account } => {
+            let (since, account) = (since.map(Time::from_secs), account.as_deref());
+            let wanted = Wanted { after: after.as_deref(), since, account };
+            one(kernel, |call| admin::audit_page(call, &wanted)).await
+        }
+        Op::ReloadKeys => reload_keys(kernel, config),
+        Op::Gate => kernel.gated_by().await.map(|plugin| json!({ "gate": plugin })),
+        Op::Disarm => kernel.disarm().await.map(|()| json!({})),
     };
     done.map_err(Refused::from)
+}
+
+/// What is one call of the kernel.
+async fn one<T>(kernel: &Kernel, decide: impl Fn(&Call<'_>) -> Result<T, Refusal>) -> Result<T, Refusal> {
+    kernel.run(&Origin { actor: "cli".into(), ..Origin::default() }, decide).await
+}
+
+/// Does something to an account, and answers whose it is.
+fn on(
+    call: &Call<'_>,
+    user: &str,
+    act: impl Fn(&Call<'_>, &Account) -> Result<(), Refusal>,
+) -> Result<Value, Refusal> {
+    let account = admin::find(call, user)?;
+    act(call, &account)?;
+    Ok(admin::show_user(&account))
+}
+
+fn shown(account: Account) -> Value {
+    admin::show_user(&account)
+}
+
+/// The account is gone in one write; what lies around it is of no use then, and goes in as many as it takes.
+async fn delete(kernel: &Kernel, user: &str) -> Result<Value, Refusal> {
+    let account = one(kernel, |call| {
+        let account = admin::find(call, user)?;
+        admin::delete(call, &account)?;
+        Ok(account)
+    })
+    .await?;
+    while one(kernel, |call| admin::sweep(call, &account.id)).await? {}
+    Ok(admin::show_user(&account))
 }
 
 /// Takes over the key file, or says why the old keys stay.
@@ -107,70 +202,6 @@ pub(crate) fn reload_keys(kernel: &Kernel, config: &Config) -> Result<Value, Ref
             Err(Refusal::new(Problem::Conflict).saying(error))
         }
     }
-}
-
-fn add(call: &Call<'_>, email: &str, role: &str, password: &Secret<String>) -> Result<Value, Refusal> {
-    let email = Email::parse(email)
-        .map_err(|_| Refusal::malformed(format_args!("`{email}` is not an e-mail address")))?;
-    if !is_role(role) {
-        let why = format_args!(
-            "`{role}` is not a role: lower-case letters, digits, - and _, at most 32, a letter first"
-        );
-        return Err(Refusal::malformed(why));
-    }
-    let account = auth::sign_up(call, &email, role, password)?;
-    call.audit(HOST, &Event::success("account.created", &account.id).with("role", role));
-    Ok(user(&account))
-}
-
-fn is_role(role: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
-    role.len() <= 32 && role.starts_with(|c: char| c.is_ascii_lowercase()) && role.bytes().all(plain)
-}
-
-fn list(call: &Call<'_>, after: Option<&str>) -> Result<Value, Refusal> {
-    let after = after.map(|text| URL_SAFE_NO_PAD.decode(text)).transpose();
-    let after = after.map_err(|_| Refusal::malformed("`after` is not the `next` of another page"))?;
-    let (accounts, next) = accounts::list(call, after.as_deref(), PAGE)?;
-    let users: Vec<Value> = accounts.iter().map(user).collect();
-    Ok(json!({ "users": users, "next": next.map(|next| URL_SAFE_NO_PAD.encode(next)) }))
-}
-
-fn show(call: &Call<'_>, named: &str) -> Result<Value, Refusal> {
-    let account = if named.contains('@') {
-        accounts::by_email(call, &Email::parse(named)?)?
-    } else {
-        accounts::by_id(call, named)?
-    };
-    let account = account.ok_or_else(|| {
-        Refusal::new(Problem::NotFound).saying(format_args!("there is no account `{named}`"))
-    })?;
-    let sessions = sessions::list(call, &account)?;
-    let session = |listed: &sessions::Listed| {
-        json!({
-            "id": listed.session.id,
-            "type": if listed.session.kind == SessionKind::Standard { "standard" } else { "mfa_pending" },
-            "amr": listed.session.amr,
-            "created_at": listed.created_at.to_string(),
-            "seen_at": listed.seen_at.to_string(),
-            "expires_at": listed.session.expires_at.to_string(),
-            "peer": listed.peer,
-            "agent": listed.agent,
-        })
-    };
-    let mut shown = user(&account);
-    shown["sessions"] = sessions.iter().map(session).collect();
-    Ok(shown)
-}
-
-fn user(account: &Account) -> Value {
-    json!({
-        "id": account.id,
-        "email": account.email,
-        "email_verified": account.email_verified,
-        "role": account.role,
-        "created_at": Time::from_secs(account.created_at).to_string(),
-    })
 }
 
 #[cfg(test)]
@@ -190,12 +221,6 @@ mod tests {
         {
             assert!(serde_json::from_str::<Operation>(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn roles_are_plain_words() {
-        assert!(["user", "admin", "on-call_2"].into_iter().all(is_role));
-        assert!(!["", "Admin", "1st", "-a", "a b", "a\n", &"a".repeat(33)].into_iter().any(is_role));
     }
 
     #[test]

@@ -65,6 +65,7 @@ pub use limits::{MAX_BODY, MAX_DEPTH, MAX_HEAD};
 pub use log::RequestId;
 pub use problem::{Failure, refused};
 pub use request::Call;
+pub(crate) use request::decode;
 pub use server::{Server, ServerLimits};
 pub use site::Site;
 

@@ -108,7 +108,7 @@ fn query(text: &str) -> Result<Vec<(String, String)>, Refusal> {
 }
 
 /// `application/x-www-form-urlencoded`, strictly: a `%` starts two hexadecimal digits.
-fn decode(text: &str) -> Option<String> {
+pub(crate) fn decode(text: &str) -> Option<String> {
     let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.as_bytes().iter();

@@ -1,6 +1,9 @@
 //! Audit rows: who, whose, what, from where, with which result; written with the change they tell of.
-use super::{call::Call, place::HOST};
-use countersign_plugin_api::{Event, Secret};
+use super::{
+    call::{Call, Paged, Value},
+    place::HOST,
+};
+use countersign_plugin_api::{Event, Refusal, Secret, StoreError, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -43,6 +46,29 @@ pub struct Record {
 /// The group of all audit rows: a home of its own, with ascending keys.
 pub(crate) const GROUP: &str = ":audit";
 
+/// What the name of every row starts with; the second of the event and what tells rows of one second apart follow.
+const PREFIX: &[u8] = b"row";
+
+/// The events after the row `after`, in the order of their seconds. Looks at `limit` rows.
+pub(crate) fn page(call: &Call<'_>, after: Option<&[u8]>, limit: usize) -> Result<Paged<Record>, Refusal> {
+    let Paged { records, next } = call.scan_page(HOST, call.place(GROUP), PREFIX, after, limit)?;
+    let read = |(name, value): (Vec<u8>, Value)| {
+        let record = serde_json::from_slice(&value).map_err(|_| StoreError::Corrupt)?;
+        Ok((name, record))
+    };
+    Ok(Paged { records: records.into_iter().map(read).collect::<Result<_, Refusal>>()?, next })
+}
+
+/// Where the rows of an instant start: the name to read after.
+pub(crate) fn since(at: Time) -> Vec<u8> {
+    [PREFIX, &at.secs().to_be_bytes()].concat()
+}
+
+/// Whether it can be the name of a row, or where rows start.
+pub(crate) fn is_name(name: &[u8]) -> bool {
+    name.starts_with(PREFIX) && name.len() <= PREFIX.len() + 16
+}
+
 /// The key and the value of an event.
 pub(super) fn row(call: &Call<'_>, view: &str, event: &Event<'_>) -> (Vec<u8>, Vec<u8>) {
     let kernel = call.kernel;
@@ -58,7 +84,7 @@ pub(super) fn row(call: &Call<'_>, view: &str, event: &Event<'_>) -> (Vec<u8>, V
         request: call.origin.request.clone(),
         fields: event.fields.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
     };
-    let mut name = b"row".to_vec();
+    let mut name = PREFIX.to_vec();
     name.extend_from_slice(&call.now().secs().to_be_bytes());
     name.extend_from_slice(&kernel.next_row());
     let key = call.place(GROUP).key(HOST, &name);

@@ -61,6 +61,13 @@ fn fingerprint(secret: &[u8], salt: &[u8], cost: Cost) -> [u8; 32] {
 /// A record as it was read.
 pub(crate) type Value = Zeroizing<Vec<u8>>;
 
+/// Records with their names, in ascending order of these.
+pub(crate) struct Paged<T> {
+    pub(crate) records: Vec<(Vec<u8>, T)>,
+    /// The name after which there may be more.
+    pub(crate) next: Option<Vec<u8>>,
+}
+
 struct Seen {
     version: u64,
     value: Value,
@@ -189,10 +196,25 @@ impl<'k> Call<'k> {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Value)>, Refusal> {
+        self.scan_page(view, place, prefix, after, limit).map(|page| page.records)
+    }
+
+    /// The same, and where the next page starts: records that have expired fill a page as well.
+    pub(crate) fn scan_page(
+        &self,
+        view: &str,
+        place: Place,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Paged<Value>, Refusal> {
         let start = place.key(view, prefix);
         let after = after.map(|name| place.key(view, name));
         let mut page = Page::new();
         self.kernel.store.scan(&start, after.as_deref(), limit, &mut page)?;
+        let name = |key: &[u8]| key[Place::prefix_len(view)..].to_vec();
+        let last = page.len().checked_sub(1).filter(|_| page.len() >= limit);
+        let next = last.and_then(|last| page.at(last)).map(|(key, _)| name(key));
         let mut records = Vec::with_capacity(page.len());
         for at in 0..page.len() {
             let Some((key, record)) = page.at(at) else { continue };
@@ -204,9 +226,9 @@ impl<'k> Call<'k> {
                 return Err(StoreError::Corrupt.into());
             }
             let value = page.at(at).map(|(_, record)| record.value.to_vec()).unwrap_or_default();
-            records.push((key[Place::prefix_len(view)..].to_vec(), Zeroizing::new(value)));
+            records.push((name(&key), Zeroizing::new(value)));
         }
-        Ok(records)
+        Ok(Paged { records, next })
     }
 
     /// Writes a record that was read in this call, or, `blind`, whatever is there.

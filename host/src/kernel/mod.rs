@@ -3,7 +3,7 @@
 //! The life of a plugin: read without running → pin and ABI verified → opened → registered into a table of its
 //! own → linked → serving, when the table is frozen and reads take no lock. Libraries are never unloaded.
 mod act;
-mod audit;
+pub(crate) mod audit;
 mod call;
 mod clock;
 mod elf;

@@ -9,14 +9,24 @@ impl Kernel {
         self.registry.operations.contains_key(operation)
     }
 
+    /// Asks the plugin of the gate for its operation `name`; `None` when no plugin gates logins, or that one
+    /// has no such operation.
+    pub(crate) fn gate_operation(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        input: &Value,
+    ) -> Result<Option<Result<Value, Refusal>>, Refusal> {
+        let operation = self.registry.gate.as_ref().map(|gate| format!("{}.{name}", gate.plugin));
+        match operation.filter(|operation| self.has_operation(operation)) {
+            Some(operation) => self.operate(call, &operation, input).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Tells the gate's plugin what has happened, if it wants to know.
     pub(crate) fn tell_gate(&self, call: &Call<'_>, name: &str, input: &Value) -> Result<(), Refusal> {
-        let Some(gate) = &self.registry.gate else { return Ok(()) };
-        let operation = format!("{}.{name}", gate.plugin);
-        if !self.has_operation(&operation) {
-            return Ok(());
-        }
-        self.operate(call, &operation, input)?.map(|_| ())
+        self.gate_operation(call, name, input).map(|_| ())
     }
 
     /// Calls `<plugin>.<name>` with a JSON object, and answers what it answers when that is durable. It has the

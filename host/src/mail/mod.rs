@@ -14,6 +14,7 @@ macro_rules! built_in {
     };
 }
 built_in![
+    "account-deleted",
     "browser-trusted",
     "email-code",
     "guesses",
@@ -24,8 +25,11 @@ built_in![
     "password-reset",
     "recovery-generated",
     "recovery-used",
+    "role-changed",
+    "sessions-ended",
     "totp-added",
     "totp-removed",
+    "unlocked",
 ];
 
 const LAYOUT: &str = "layout.html";
@@ -101,6 +105,7 @@ mod tests {
         ("label", "phone"),
         ("remaining", "7"),
         ("days", "30"),
+        ("role", "admin"),
     ];
 
     #[test]
