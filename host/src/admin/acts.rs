@@ -114,14 +114,17 @@ fn gated(call: &Call<'_>, operation: &str, input: &Value) -> Result<(), Refusal>
 /// Removes an account with its second factor and its place in the directory. What else lies around it, such as
 /// its sessions, is over with it, and goes by [`sweep`].
 pub(crate) fn delete(call: &Call<'_>, account: &Account) -> Result<(), Refusal> {
-    // Told while there is an address to tell.
+    // All of this while there is an account to tell, and to ask about.
     call.message(&notice(call, "account-deleted", account))?;
     call.audit(HOST, &Event::success("account.deleted", &account.id));
-    accounts::remove(call, account)?;
-    if let Some(outcome) = call.kernel.gate_operation(call, "forget", &subject(account))? {
-        outcome?;
-    }
-    Ok(())
+    let subject = subject(account);
+    let forgotten = call.kernel.gate_operation(call, "forget", &subject)?;
+    let forgotten = match forgotten {
+        None => call.kernel.gate_operation(call, "reset", &subject)?,
+        some => some,
+    };
+    forgotten.transpose()?;
+    accounts::remove(call, account)
 }
 
 /// Removes some of what is left of an account that is deleted; whether there was any.
