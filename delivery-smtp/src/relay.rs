@@ -132,8 +132,7 @@ impl Delivery for Relay {
         // cannot make it longer.
         runtime.block_on(async {
             timeout(self.timeout, self.deliver(&mail)).await.unwrap_or_else(|_| {
-                let (server, secs) = (&self.server, self.timeout.as_secs());
-                Err(Undelivered::Later(format!("{server}: no end within {secs} seconds")))
+                Err(Undelivered::Later(format!("{}: no end within {:?}", self.server, self.timeout)))
             })
         })
     }

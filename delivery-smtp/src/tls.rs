@@ -53,7 +53,10 @@ pub(crate) fn distrust(error: &io::Error) -> String {
             Bad::Expired | Bad::ExpiredContext { .. } => "has expired",
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => "is not valid yet",
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => "is for another name",
-            Bad::UnknownIssuer => "is signed by no authority that is trusted here; `ca` may name one",
+            // The latter is that of an authority that has the name of a trusted one.
+            Bad::UnknownIssuer | Bad::BadSignature => {
+                "is signed by no authority that is trusted here; `ca` may name one"
+            }
             Bad::Revoked => "is revoked",
             _ => "is not acceptable",
         },

@@ -161,7 +161,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
             return Poll::Ready(Ok(()));
         }
         if self.left == 0 {
-            return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         let had = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);

@@ -11,20 +11,25 @@
 //! host.kill();
 //! ```
 //!
-//! Tools that the tests compare with (`oathtool`, `zbarimg`, `rsvg-convert`, `faketime`, `sqlite3`) come from
-//! Debian; `cargo xtask test` installs what is missing. Anything that goes wrong in here ends the test.
+//! Tools that the tests compare with (`oathtool`, `zbarimg`, `rsvg-convert`, `faketime`, `sqlite3`, `openssl`) come
+//! from Debian, the SMTP server from PyPI; `cargo xtask test` installs what is missing. Anything that goes wrong in
+//! here ends the test.
 //!
 //! # Modules
 //!
 //! [`Site`]: a host's directory · [`Host`]: a running one · [`Clock`]: what time it believes it is ·
-//! [`oathtool`], [`scan_qr`], [`sqlite3`]: independent tools · [`damage`]: libraries that nobody could build
+//! [`oathtool`], [`scan_qr`], [`sqlite3`]: independent tools · [`smtp`]: a mail server that can be at
+//! fault · [`Authority`]: certificates, right and wrong · [`damage`]: libraries that nobody could build
 
+mod authority;
 mod clock;
 pub mod damage;
 mod host;
 mod site;
+pub mod smtp;
 mod tools;
 
+pub use authority::{Authority, Certificate};
 pub use clock::Clock;
 pub use host::Host;
 pub use site::Site;
