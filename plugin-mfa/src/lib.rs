@@ -22,8 +22,9 @@
 //!
 //! `config` the plugin itself · `routes` the endpoints · `gate` logins and standings · `records` the
 //! state and its form. The rest decides, each a pure function: `challenge` · `totp` · `enrolment` ·
-//! `recovery` · `email_otp` · `trust` · `budget` · `quota` · `policy` · `password` ·
-//! `common`. `notice` tells the owner. `base32` spells.
+//! `recovery` · `email_otp` · `links` · `trust` · `budget` · `quota` · `policy` · `password` ·
+//! `common`. `notice` tells the owner; `page` and `form` are what a mailed link opens and
+//! what comes back. `base32` spells.
 #![forbid(unsafe_code)]
 
 mod base32;
@@ -33,8 +34,11 @@ mod common;
 mod config;
 mod email_otp;
 mod enrolment;
+mod form;
 mod gate;
+mod links;
 mod notice;
+mod page;
 mod password;
 mod policy;
 mod quota;

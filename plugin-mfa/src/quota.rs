@@ -20,6 +20,11 @@ impl Quota {
         self.0.retain(|at| now < *at + per);
         self.0.push(now);
     }
+
+    /// From when on it says nothing any more.
+    pub(crate) fn ends(&self, per: Duration) -> Time {
+        self.0.last().map_or(Time::EPOCH, |at| *at + per)
+    }
 }
 
 #[cfg(test)]
@@ -45,6 +50,7 @@ mod tests {
         assert_eq!(taken, [0, 7, 14, 602, 609, 616, 1_204, 1_211, 1_218, 1_806, 1_813, 1_820]);
         assert!(taken.windows(4).all(|four| four[3] - four[0] >= 600));
         assert_eq!(quota.0.len(), 3, "what is over is forgotten");
+        assert_eq!(quota.ends(per), Time::from_secs(2_420));
     }
 
     #[test]

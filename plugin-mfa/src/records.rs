@@ -2,7 +2,7 @@
 //! conditional write makes any two decisions about one account serial.
 use crate::{budget::Budget, challenge::Challenge, email_otp::Sent, quota::Quota, trust::Trusted};
 use countersign_plugin_api::{Context, Decision, Found, Name, Problem, Refusal, Secret, Time};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 use std::{fmt, time::Duration};
 
 /// The name of the record.
@@ -127,29 +127,36 @@ impl State {
     }
 
     pub(crate) fn decode(record: &[u8]) -> Result<Self, Refusal> {
-        let fault = |why: String| Refusal::new(Problem::PluginFault).because(why);
-        match record.split_first() {
-            Some((&VERSION, fields)) => match postcard::take_from_bytes(fields) {
-                Ok((state, [])) => Ok(state),
-                Ok(_) => Err(fault("the state record is longer than its fields".into())),
-                Err(error) => Err(fault(format!("the state record does not read back: {error}"))),
-            },
-            Some((version, _)) => Err(fault(format!(
-                "the state record has format version {version}, and this plugin knows {VERSION}: \
-                 it was written by another release"
-            ))),
-            None => Err(fault("the state record is empty".into())),
-        }
+        decode(STATE, record)
     }
+}
 
-    pub(crate) fn encode(&self) -> Result<Secret<Vec<u8>>, Refusal> {
-        // Room for all of it, or growing would leave copies of the keys behind.
-        let mut record = Vec::with_capacity(16 << 10);
-        record.push(VERSION);
-        postcard::to_extend(self, record)
-            .map(Secret::new)
-            .map_err(|error| Refusal::new(Problem::PluginFault).because(format_args!("state: {error}")))
+/// Reads the record `name` back.
+pub(crate) fn decode<T: DeserializeOwned>(name: &str, record: &[u8]) -> Result<T, Refusal> {
+    let fault = |why: fmt::Arguments<'_>| {
+        Refusal::new(Problem::PluginFault).because(format_args!("the {name} record {why}"))
+    };
+    match record.split_first() {
+        Some((&VERSION, fields)) => match postcard::take_from_bytes(fields) {
+            Ok((state, [])) => Ok(state),
+            Ok(_) => Err(fault(format_args!("is longer than its fields"))),
+            Err(error) => Err(fault(format_args!("does not read back: {error}"))),
+        },
+        Some((version, _)) => Err(fault(format_args!(
+            "has format version {version}, and this plugin knows {VERSION}: it was written by another release"
+        ))),
+        None => Err(fault(format_args!("is empty"))),
     }
+}
+
+/// The record `name` as it is written.
+pub(crate) fn encode(name: &str, value: &impl Serialize) -> Result<Secret<Vec<u8>>, Refusal> {
+    // Room for all of it, or growing would leave copies of the keys behind.
+    let mut record = Vec::with_capacity(16 << 10);
+    record.push(VERSION);
+    postcard::to_extend(value, record)
+        .map(Secret::new)
+        .map_err(|error| Refusal::new(Problem::PluginFault).because(format_args!("{name}: {error}")))
 }
 
 fn exposed<S: Serializer>(key: &Key, serializer: S) -> Result<S::Ok, S::Error> {
@@ -168,6 +175,6 @@ pub(crate) fn save(decision: Decision, subject: &str, state: &State) -> Result<D
     let name = Name::of(subject, STATE);
     Ok(match state.expires_at() {
         Time::EPOCH => decision.delete(name),
-        expires_at => decision.put(name, state.encode()?.expose(), expires_at),
+        expires_at => decision.put(name, encode(STATE, state)?.expose(), expires_at),
     })
 }

@@ -3,6 +3,7 @@
 mod challenge;
 mod email_otp;
 mod enrolment;
+mod magic_link;
 mod password;
 mod proof;
 mod recovery;
@@ -22,7 +23,7 @@ use std::{fmt::Display, sync::Arc};
 pub(crate) type Handle = fn(&Mfa, &Request<'_>, &dyn Context) -> Result<Decision, Refusal>;
 
 /// All of them. A pending session may use those that are open to anyone, and each of these looks at who asks.
-pub(crate) static ROUTES: [(Route, Handle); 14] = [
+pub(crate) static ROUTES: [(Route, Handle); 17] = [
     (Route::get("/status", Enrolling), status::status),
     (Route::post("/totp/enroll", Enrolling), enrolment::enroll),
     (Route::post("/totp/verify", Anyone), totp::verify),
@@ -31,6 +32,9 @@ pub(crate) static ROUTES: [(Route, Handle); 14] = [
     (Route::post("/recovery/verify", Anyone), recovery::verify),
     (Route::post("/otp/send", Anyone), email_otp::send),
     (Route::post("/otp/verify", Anyone), email_otp::verify),
+    (Route::post("/magic-link/send", Anyone), magic_link::send),
+    (Route::get("/magic-link/verify", Anyone), magic_link::show),
+    (Route::post("/magic-link/verify", Anyone), magic_link::verify),
     (Route::get("/challenge/status", Anyone), challenge::status),
     (Route::post("/challenge/cancel", Anyone), challenge::cancel),
     (Route::get("/trusted-browsers", Session), trust::list),

@@ -23,7 +23,9 @@ pub(super) struct Given {
 impl Given {
     /// The cookie, and the owner is told.
     pub(super) fn with(&self, decision: Decision, subject: &str, now: Time) -> Decision {
-        let notice = notice::of("browser-trusted", subject, now).with("label", &self.label);
+        let days = self.lasts.as_secs().div_ceil(86_400).to_string();
+        let notice =
+            notice::of("browser-trusted", subject, now).with("label", &self.label).with("days", &days);
         decision.cookie(COOKIE, &self.cookie, self.lasts).message(&notice)
     }
 }

@@ -156,3 +156,23 @@ impl Live {
         self.version = version;
     }
 }
+
+impl Tried {
+    /// What it wants done, by name.
+    pub(super) fn acts(&self) -> Vec<&'static str> {
+        let Ok(decision) = &self.outcome else { return Vec::new() };
+        let mut acts: Vec<&str> = decision
+            .acts()
+            .map(|act| match act.expect("every act is known") {
+                Act::Put { .. } => "put",
+                Act::Delete { .. } => "delete",
+                Act::Cookie { .. } => "cookie",
+                Act::Message(_) => "message",
+                Act::Audit(_) => "audit",
+                _ => "a session",
+            })
+            .collect();
+        acts.sort_unstable();
+        acts
+    }
+}

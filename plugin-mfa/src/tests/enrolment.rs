@@ -3,7 +3,7 @@ use super::{
     kernel::{ANN, Kernel, get, post},
     phone::Phone,
 };
-use crate::config::Mfa;
+use crate::{config::Mfa, records};
 use countersign_plugin_api::SessionMode;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -176,7 +176,7 @@ fn the_eleventh_factor_is_a_conflict() {
     assert_eq!(kernel.send(&get("/status").by(&session)).body["factors"].as_array().unwrap().len(), 10);
     let reply = kernel.send(&post("/totp/enroll", json!({})).by(&session));
     assert_eq!((reply.status, reply.problem), (409, "conflict"));
-    let record = kernel.state(ANN).encode().unwrap();
+    let record = records::encode(records::STATE, &kernel.state(ANN)).unwrap();
     assert!(record.expose().len() < 4 << 10, "{} bytes", record.expose().len());
 }
 

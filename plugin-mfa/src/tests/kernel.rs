@@ -89,6 +89,8 @@ pub(super) struct Ask {
     pub(super) method: &'static str,
     pub(super) path: String,
     pub(super) body: Value,
+    /// A form instead of JSON.
+    pub(super) form: Option<String>,
     pub(super) query: Option<(&'static str, String)>,
     pub(super) session: Option<String>,
     /// Whose cookies come along.
@@ -96,11 +98,15 @@ pub(super) struct Ask {
 }
 
 fn ask(method: &'static str, path: impl Into<String>, body: Value) -> Ask {
-    Ask { method, path: path.into(), body, query: None, session: None, browser: "" }
+    Ask { method, path: path.into(), body, form: None, query: None, session: None, browser: "" }
 }
 
 pub(super) fn post(path: &str, body: Value) -> Ask {
     ask("POST", path, body)
+}
+
+pub(super) fn form(path: &str, body: String) -> Ask {
+    Ask { form: Some(body), ..ask("POST", path, Value::Null) }
 }
 
 pub(super) fn delete(path: &str) -> Ask {
@@ -121,8 +127,12 @@ impl Ask {
         self
     }
     /// With the challenge in the query.
-    pub(super) fn about(mut self, challenge: &str) -> Self {
-        self.query = Some(("challenge", challenge.into()));
+    pub(super) fn about(self, challenge: &str) -> Self {
+        self.with("challenge", challenge)
+    }
+    /// With this in the query.
+    pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.query = Some((name, value.into()));
         self
     }
 }
@@ -278,7 +288,12 @@ impl Kernel {
             return Tried { outcome: Err(problem.into()), read, caller: None, browser };
         }
         let body = if ask.body.is_null() { String::new() } else { ask.body.to_string() };
+        let (media, body) = match &ask.form {
+            Some(form) => ("application/x-www-form-urlencoded", form.clone()),
+            None => ("application/json", body),
+        };
         let mut request = Request::new(ask.method, &ask.path, body.as_bytes())
+            .with_header("content-type", media.as_bytes())
             .with_header("user-agent", ask.browser.as_bytes());
         if let Some((name, value)) = &ask.query {
             request = request.with_query(name, value);

@@ -7,6 +7,7 @@ mod email_otp;
 mod enrolment;
 mod gate;
 mod kernel;
+mod magic_link;
 mod notices;
 mod phone;
 mod recovery;
