@@ -188,6 +188,7 @@ async def injecting(seen, tls, reader, writer):
         line = await reader.readline()
         if not line:
             return
+        # What is said here is said to whoever is on the way.
         seen.in_the_clear.append(line.decode("latin-1").split()[0])
         writer.write(reply)
     await reader.read()
