@@ -204,7 +204,8 @@ impl Local<'_> {
         Some(match question {
             FACTS => {
                 let (x, y) = (self.0.now().secs(), self.0.wall().secs());
-                output.push(Item { x, y, ..Item::default() });
+                let code = u32::from(self.0.sends_mail());
+                output.push(Item { code, x, y, ..Item::default() });
                 if let Some(caller) = self.0.caller() {
                     caller.write(output);
                 }
@@ -295,6 +296,9 @@ impl Context for Remote<'_> {
     }
     fn caller(&self) -> Option<&Caller> {
         self.caller.get_or_init(|| Caller::read(&self.facts)).as_ref()
+    }
+    fn sends_mail(&self) -> bool {
+        self.facts.at(0).is_some_and(|head| head.code != 0)
     }
     fn subject(&self, id: &str) -> Result<Option<Subject>, Refusal> {
         self.ask(SUBJECT, &single(Item::bytes(0, id.as_bytes()))).map(|output| Subject::read(&output))

@@ -57,6 +57,8 @@ pub trait Context {
     fn wall(&self) -> Time;
     /// Who is calling, when a valid session came with the request.
     fn caller(&self) -> Option<&Caller>;
+    /// Whether messages are sent at all: whether the host has a delivery.
+    fn sends_mail(&self) -> bool;
     /// An account by its id.
     fn subject(&self, id: &str) -> Result<Option<Subject>, Refusal>;
     /// An account by its address, in whatever spelling.

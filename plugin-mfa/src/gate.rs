@@ -66,7 +66,7 @@ impl Gate for MfaGate {
             expires_at,
         })?;
         let challenge = Challenge::new(id, login, expires_at);
-        let methods = state.methods(challenge.by_mail);
+        let methods = state.methods(challenge.by_mail, context.sends_mail());
         let gave_way = challenge::open(&mut state.challenges, challenge);
         let methods = methods.into_iter().map(Into::into).collect();
         let verdict = Verdict::Challenge { token, expires_at, methods };

@@ -97,11 +97,11 @@ impl State {
         self.enrolled() && !by_mail && !self.reset_by_mail
     }
 
-    /// What the account can complete a login with.
-    pub(crate) fn methods(&self, by_mail: bool) -> Vec<&'static str> {
+    /// What the account can complete a login with, on a host that sends mail or does not.
+    pub(crate) fn methods(&self, by_mail: bool, sends_mail: bool) -> Vec<&'static str> {
         let totp = self.enrolled().then_some("totp");
         let recovery = (self.recovery_codes() > 0).then_some("recovery");
-        let email = self.takes_mail(by_mail).then_some("email_otp");
+        let email = (sends_mail && self.takes_mail(by_mail)).then_some("email_otp");
         totp.into_iter().chain(recovery).chain(email).collect()
     }
 
@@ -124,6 +124,13 @@ impl State {
         }
         let challenges = self.challenges.iter().map(|challenge| challenge.expires_at);
         challenges.chain(self.enrolment.iter().map(|e| e.expires_at)).max().unwrap_or(Time::EPOCH)
+    }
+
+    /// Enough bytes for its record: labels are the longest part, of 100 characters at most.
+    pub(crate) fn room(&self) -> usize {
+        let labelled = self.factors.len() + self.trusted.len() + 1;
+        let named = self.challenges.len() + self.recovered.len() + 1;
+        1024 + labelled * 640 + named * 192
     }
 
     pub(crate) fn decode(record: &[u8]) -> Result<Self, Refusal> {
@@ -149,10 +156,10 @@ pub(crate) fn decode<T: DeserializeOwned>(name: &str, record: &[u8]) -> Result<T
     }
 }
 
-/// The record `name` as it is written.
-pub(crate) fn encode(name: &str, value: &impl Serialize) -> Result<Secret<Vec<u8>>, Refusal> {
-    // Room for all of it, or growing would leave copies of the keys behind.
-    let mut record = Vec::with_capacity(16 << 10);
+/// The record `name` as it is written. There must be room for all of it, or growing would leave copies of what
+/// is in it behind.
+pub(crate) fn encode(name: &str, value: &impl Serialize, room: usize) -> Result<Secret<Vec<u8>>, Refusal> {
+    let mut record = Vec::with_capacity(room);
     record.push(VERSION);
     postcard::to_extend(value, record)
         .map(Secret::new)
@@ -175,6 +182,6 @@ pub(crate) fn save(decision: Decision, subject: &str, state: &State) -> Result<D
     let name = Name::of(subject, STATE);
     Ok(match state.expires_at() {
         Time::EPOCH => decision.delete(name),
-        expires_at => decision.put(name, encode(STATE, state)?.expose(), expires_at),
+        expires_at => decision.put(name, encode(STATE, state, state.room())?.expose(), expires_at),
     })
 }

@@ -33,6 +33,9 @@ impl Context for View<'_, '_> {
     fn caller(&self) -> Option<&Caller> {
         self.call.caller()
     }
+    fn sends_mail(&self) -> bool {
+        self.call.kernel.delivery().is_some()
+    }
     fn subject(&self, id: &str) -> Result<Option<Subject>, Refusal> {
         self.call.kernel.people.subject(self.call, id)
     }

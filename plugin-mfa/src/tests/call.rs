@@ -53,6 +53,9 @@ impl Context for Call<'_> {
     fn wall(&self) -> Time {
         self.kernel.wall
     }
+    fn sends_mail(&self) -> bool {
+        true
+    }
     fn caller(&self) -> Option<&Caller> {
         self.caller.as_ref()
     }
