@@ -23,6 +23,23 @@ pub(crate) fn encode(bytes: &[u8], alphabet: &[u8; 32]) -> String {
     text
 }
 
+/// RFC 4648's, in either case, with or without padding and the spaces that people read it by. `None` for what
+/// is not.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let (mut buffer, mut bits) = (0u32, 0);
+    for character in text.trim_end_matches('=').bytes().filter(|character| *character != b' ') {
+        let place = RFC_4648.iter().position(|known| *known == character.to_ascii_uppercase())?;
+        buffer = buffer << 5 | u32::try_from(place).ok()?;
+        bits += 5;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push(u8::try_from(buffer >> bits & 0xff).ok()?);
+        }
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,7 +56,18 @@ mod tests {
             ("foobar", "MZXW6YTBOI"),
         ] {
             assert_eq!(encode(bytes.as_bytes(), RFC_4648), text);
+            for spelled in [text.to_owned(), text.to_lowercase(), format!("{text}===")] {
+                assert_eq!(decode(&spelled).as_deref(), Some(bytes.as_bytes()), "{spelled}");
+            }
         }
+    }
+
+    #[test]
+    fn what_is_not_base_32() {
+        for text in ["1", "8", "0", "M=Y", "MY-", "MÝ", "MY\n"] {
+            assert_eq!(decode(text), None, "{text}");
+        }
+        assert_eq!(decode("MZXW 6YTB").as_deref(), Some(&b"fooba"[..]));
     }
 
     #[test]

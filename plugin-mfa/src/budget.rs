@@ -93,6 +93,11 @@ impl Budget {
         }
     }
 
+    /// The end of the lock that holds now.
+    pub(crate) fn locked_until(&self, now: Time) -> Option<Time> {
+        self.locked_until.filter(|until| now < *until)
+    }
+
     /// How many guesses in a row were wrong.
     pub(crate) fn failures(&self) -> u32 {
         self.failures

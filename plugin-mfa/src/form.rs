@@ -21,7 +21,7 @@ pub(crate) fn fields<const N: usize>(
         };
         let at = names.iter().position(|known| known.as_bytes() == name);
         let at = at.ok_or_else(|| Refusal::malformed("the form has a field that is not known"))?;
-        let value = decoded(value).ok_or_else(|| Refusal::malformed("the form does not decode"))?;
+        let value = decoded(value, true).ok_or_else(|| Refusal::malformed("the form does not decode"))?;
         if fields[at].replace(value).is_some() {
             return Err(Refusal::malformed("the form has a field twice"));
         }
@@ -29,12 +29,13 @@ pub(crate) fn fields<const N: usize>(
     Ok(fields)
 }
 
-fn decoded(text: &[u8]) -> Option<Secret<String>> {
+/// Percent-decoded text; in forms and queries a plus sign is a space, in a path it is one.
+pub(crate) fn decoded(text: &[u8], plus_is_space: bool) -> Option<Secret<String>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.iter().copied();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'+' => b' ',
+            b'+' if plus_is_space => b' ',
             b'%' => {
                 let mut digit = || char::from(rest.next()?).to_digit(16);
                 u8::try_from(digit()? << 4 | digit()?).ok()?

@@ -20,10 +20,10 @@
 //!
 //! # Modules
 //!
-//! `config` the plugin itself · `routes` the endpoints · `gate` logins and standings · `records` the
-//! state and its form. The rest decides, each a pure function: `challenge` · `totp` · `enrolment` ·
+//! `config` the plugin itself · `routes` the endpoints · `operations` the same for administrators, in process ·
+//! `gate` logins and standings · `records` the state and its form. The rest decides, each a pure function: `challenge` · `totp` · `enrolment` ·
 //! `recovery` · `email_otp` · `links` · `trust` · `budget` · `quota` · `policy` · `password` ·
-//! `common`. `notice` tells the owner; `page` and `form` are what a mailed link opens and
+//! `common` · `import`. `notice` tells the owner; `page` and `form` are what a mailed link opens and
 //! what comes back. `base32` spells.
 #![forbid(unsafe_code)]
 
@@ -36,8 +36,10 @@ mod email_otp;
 mod enrolment;
 mod form;
 mod gate;
+mod import;
 mod links;
 mod notice;
+mod operations;
 mod page;
 mod password;
 mod policy;
@@ -68,6 +70,9 @@ impl Plugin for Mfa {
         let config = Arc::new(self);
         for (route, handle) in &routes::ROUTES {
             kernel.route(route, routes::Endpoint::new(Arc::clone(&config), *handle))?;
+        }
+        for (name, handle) in &operations::OPERATIONS {
+            kernel.operation(name, routes::Endpoint::new(Arc::clone(&config), *handle))?;
         }
         kernel.gate(records::STATE, gate::MfaGate::new(config))
     }

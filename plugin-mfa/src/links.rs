@@ -19,6 +19,8 @@ pub(crate) const PURPOSE: &str = "link";
 const LINKS: &str = "links";
 /// The name of the cookie that tells a browser that asked for a link from one that did not.
 pub(crate) const COOKIE: &str = "link";
+/// Enough bytes for the record.
+const ROOM: usize = 512;
 /// How many records the addresses share that belong to nobody.
 const SHARED: u16 = 4_096;
 
@@ -55,6 +57,16 @@ impl Links {
         record.map_or_else(|| Ok(Self::default()), |record| records::decode(LINKS, &record))
     }
 
+    /// Adds to a decision that there is no such record any more.
+    pub(crate) fn forget(
+        context: &dyn Context,
+        decision: Decision,
+        owner: &str,
+    ) -> Result<Decision, Refusal> {
+        let name = Name::of(owner, LINKS);
+        Ok(if context.read(name)?.is_some() { decision.delete(name) } else { decision })
+    }
+
     /// Adds to a decision that the record, which was read in this call, becomes this one.
     pub(crate) fn save(
         &self,
@@ -68,7 +80,7 @@ impl Links {
         if expires_at <= now {
             return Ok(decision.delete(name));
         }
-        Ok(decision.put(name, records::encode(LINKS, self)?.expose(), expires_at))
+        Ok(decision.put(name, records::encode(LINKS, self, ROOM)?.expose(), expires_at))
     }
 }
 

@@ -185,3 +185,67 @@ pub(crate) fn save(decision: Decision, subject: &str, state: &State) -> Result<D
         expires_at => decision.put(name, encode(STATE, state, state.room())?.expose(), expires_at),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_the_largest_record_so_that_no_key_is_left_behind() {
+        let (id, at) = (Id([255; 16]), Time::NEVER);
+        let key = || Secret::new([255; 20]);
+        let label = |length| "🔑".repeat(length);
+        let session = "s".repeat(64);
+        let challenge = Challenge {
+            id,
+            session: session.clone(),
+            bearer: true,
+            by_mail: true,
+            epoch: u64::MAX,
+            expires_at: at,
+            failures: u32::MAX,
+            completed: true,
+        };
+        let factor = Factor {
+            id,
+            label: label(64),
+            key: key(),
+            created_at: at,
+            last_used_at: Some(at),
+            last_step: u64::MAX,
+        };
+        let browser = Trusted {
+            id,
+            label: label(100),
+            hash: [255; 32],
+            created_at: at,
+            last_used_at: at,
+            expires_at: at,
+            epoch: u64::MAX,
+        };
+        let mut mails = Quota::default();
+        (0..10).for_each(|_| mails.count(at, Duration::from_secs(1)));
+        let state = State {
+            factors: vec![factor; 10],
+            enrolment: Some(Enrolment {
+                id,
+                label: label(64),
+                key: key(),
+                session: session.clone(),
+                expires_at: at,
+            }),
+            recovery: Some(Recovery { salt: [255; 16], hashes: vec![[255; 32]; 16] }),
+            recovered: vec![Recovered { session, at }; 4],
+            budget: Budget::default(),
+            challenges: vec![challenge; 37],
+            mailed: Some(Sent { challenge: id, mac: [255; 32], expires_at: at, failures: u32::MAX }),
+            mails,
+            reset_by_mail: true,
+            trusted: vec![browser; 10],
+        };
+        for state in [State::default(), state] {
+            let room = state.room();
+            assert_eq!(encode(STATE, &state, room).unwrap().expose().capacity(), room);
+        }
+    }
+}

@@ -29,7 +29,7 @@ pub(crate) fn parse(typed: &str) -> Option<u32> {
 }
 
 /// The time step that an instant of the wall clock lies in (RFC 6238, 4.2).
-fn step_at(wall: Time) -> u64 {
+pub(crate) fn step_at(wall: Time) -> u64 {
     wall.secs() / PERIOD
 }
 

@@ -89,7 +89,8 @@ pub(super) fn status(
         }
     };
     // Of a login that is over, the handle tells no more than that.
-    let methods = challenge.map_or_else(Vec::new, |challenge| state.methods(challenge.by_mail, context.sends_mail()));
+    let methods =
+        challenge.map_or_else(Vec::new, |challenge| state.methods(challenge.by_mail, context.sends_mail()));
     Decision::json(200, &StatusAnswer { status, methods, expires_at, attempts_left })
 }
 

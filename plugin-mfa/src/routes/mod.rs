@@ -11,6 +11,11 @@ mod status;
 mod totp;
 pub(crate) mod trust;
 
+pub(crate) use self::{
+    status::{FactorView, Kept},
+    trust::View,
+};
+
 use crate::config::Mfa;
 use countersign_plugin_api::{
     Access::{Anyone, Enrolling, Session},
@@ -19,7 +24,7 @@ use countersign_plugin_api::{
 use serde::{Deserialize, Serialize, Serializer};
 use std::{fmt::Display, sync::Arc};
 
-/// What answers one route.
+/// What answers one route, or one operation.
 pub(crate) type Handle = fn(&Mfa, &Request<'_>, &dyn Context) -> Result<Decision, Refusal>;
 
 /// All of them. A pending session may use those that are open to anyone, and each of these looks at who asks.
@@ -92,7 +97,10 @@ fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::
 
 /// The same of what may be missing.
 #[expect(clippy::ref_option, reason = "the form that serde calls")]
-fn optional_text<S: Serializer>(value: &Option<impl Display>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn optional_text<S: Serializer>(
+    value: &Option<impl Display>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => serializer.collect_str(value),
         None => serializer.serialize_none(),

@@ -2,15 +2,15 @@
 use super::signed_in;
 use crate::{
     config::Mfa,
-    records::{self, Factor, Id},
+    records::{self, Factor, Id, State},
     recovery,
 };
-use countersign_plugin_api::{Caller, Context, Decision, Refusal, Request, Time};
+use countersign_plugin_api::{Caller, Context, Decision, Refusal, Request, Subject, Time};
 use serde::Serialize;
 
 /// A factor as it is shown.
 #[derive(Serialize)]
-pub(super) struct FactorView<'a> {
+pub(crate) struct FactorView<'a> {
     #[serde(serialize_with = "super::text")]
     id: Id,
     kind: &'static str,
@@ -22,14 +22,15 @@ pub(super) struct FactorView<'a> {
 }
 
 impl<'a> FactorView<'a> {
-    pub(super) fn of(factor: &'a Factor) -> Self {
+    pub(crate) fn of(factor: &'a Factor) -> Self {
         let Factor { id, label, created_at, last_used_at, .. } = factor;
         Self { id: *id, kind: "totp", label, created_at: *created_at, last_used_at: *last_used_at }
     }
 }
 
+/// What is kept of an account, as it is shown.
 #[derive(Serialize)]
-struct StatusAnswer<'a> {
+pub(crate) struct Kept<'a> {
     enabled: bool,
     required: bool,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "super::optional_text")]
@@ -39,6 +40,23 @@ struct StatusAnswer<'a> {
     recovery_codes_low: bool,
 }
 
+impl<'a> Kept<'a> {
+    pub(crate) fn of(config: &Mfa, subject: &Subject, state: &'a State, now: Time) -> Self {
+        let (enabled, required) = (state.enrolled(), config.binds(subject));
+        let grace_until = config.grace_until(subject);
+        let in_grace = required && !enabled && now < grace_until;
+        let left = state.recovery_codes();
+        Self {
+            enabled,
+            required,
+            grace_until: in_grace.then_some(grace_until),
+            factors: state.factors.iter().map(FactorView::of).collect(),
+            recovery_codes_remaining: left,
+            recovery_codes_low: enabled && recovery::is_low(left),
+        }
+    }
+}
+
 pub(super) fn status(
     config: &Mfa,
     _request: &Request<'_>,
@@ -46,19 +64,5 @@ pub(super) fn status(
 ) -> Result<Decision, Refusal> {
     let Caller { subject, .. } = signed_in(context)?;
     let state = records::load(context, &subject.id)?;
-    let (enabled, required) = (state.enrolled(), config.binds(subject));
-    let grace_until = config.grace_until(subject);
-    let in_grace = required && !enabled && context.now() < grace_until;
-    let left = state.recovery_codes();
-    Decision::json(
-        200,
-        &StatusAnswer {
-            enabled,
-            required,
-            grace_until: in_grace.then_some(grace_until),
-            factors: state.factors.iter().map(FactorView::of).collect(),
-            recovery_codes_remaining: left,
-            recovery_codes_low: enabled && recovery::is_low(left),
-        },
-    )
+    Decision::json(200, &Kept::of(config, subject, &state, context.now()))
 }

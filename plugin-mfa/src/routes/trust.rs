@@ -79,8 +79,9 @@ pub(super) fn give(
     Ok(Given { cookie, lasts: config.trust_browser_ttl, label, id })
 }
 
+/// A trusted browser as it is shown.
 #[derive(Serialize)]
-struct View<'a> {
+pub(crate) struct View<'a> {
     #[serde(serialize_with = "super::text")]
     id: Id,
     label: &'a str,
@@ -98,22 +99,24 @@ struct List<'a> {
     trusted_browsers: Vec<View<'a>>,
 }
 
-fn view(browser: &Trusted, current: bool) -> View<'_> {
-    let Trusted { id, label, created_at, last_used_at, expires_at, .. } = browser;
-    View {
-        id: *id,
-        label,
-        created_at: *created_at,
-        last_used_at: *last_used_at,
-        expires_at: *expires_at,
-        current,
+impl<'a> View<'a> {
+    pub(crate) fn of(browser: &'a Trusted, current: bool) -> Self {
+        let Trusted { id, label, created_at, last_used_at, expires_at, .. } = browser;
+        Self {
+            id: *id,
+            label,
+            created_at: *created_at,
+            last_used_at: *last_used_at,
+            expires_at: *expires_at,
+            current,
+        }
     }
 }
 
 pub(super) fn list(config: &Mfa, _request: &Request<'_>, context: &dyn Context) -> Result<Decision, Refusal> {
     let (subject, state) = own(config, context)?;
     let current = current(context, &subject.id, &state.trusted)?;
-    let views = state.trusted.iter().enumerate().map(|(at, browser)| view(browser, current == Some(at)));
+    let views = state.trusted.iter().enumerate().map(|(at, browser)| View::of(browser, current == Some(at)));
     Decision::json(200, &List { trusted_browsers: views.collect() })
 }
 

@@ -176,7 +176,7 @@ fn the_eleventh_factor_is_a_conflict() {
     assert_eq!(kernel.send(&get("/status").by(&session)).body["factors"].as_array().unwrap().len(), 10);
     let reply = kernel.send(&post("/totp/enroll", json!({})).by(&session));
     assert_eq!((reply.status, reply.problem), (409, "conflict"));
-    let record = records::encode(records::STATE, &kernel.state(ANN)).unwrap();
+    let record = records::encode(records::STATE, &kernel.state(ANN), 0).unwrap();
     assert!(record.expose().len() < 4 << 10, "{} bytes", record.expose().len());
 }
 

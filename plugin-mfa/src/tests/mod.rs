@@ -9,6 +9,7 @@ mod gate;
 mod kernel;
 mod magic_link;
 mod notices;
+mod operations;
 mod phone;
 mod recovery;
 mod settings;
