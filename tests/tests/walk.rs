@@ -187,8 +187,59 @@ fn walk(store: &str, mode: Mode) {
     );
     let code = next_code(&host, &user);
     assert_eq!(post(&mut fourth, "/mfa/totp/verify", &proof(mode, &challenge, &code)).status, 200);
-    let site = host.stop();
-    assert_eq!(sqlite3(&site.path("data/countersign.db"), "PRAGMA integrity_check").trim(), "ok");
+    let tokens = tokens_of(&[&client, &pending, &again, &fourth]);
+    // Killed, so that nothing is tidied away.
+    assert_nothing_leaked(&host.kill(), &user, &tokens, &challenge);
+}
+
+/// What the clients hold.
+fn tokens_of(clients: &[&Client]) -> Vec<String> {
+    let held = |client: &&Client| match &client.credentials {
+        Credentials::Cookies(jar) => jar.values().cloned().collect::<Vec<_>>(),
+        Credentials::Bearer(token) => token.iter().cloned().collect(),
+    };
+    clients.iter().flat_map(held).collect()
+}
+
+/// No secret of the walk stands in the log, the database or its journal, in any form it ever had.
+fn assert_nothing_leaked(site: &Site, user: &User, tokens: &[String], challenge: &Value) {
+    let database = site.path("data/countersign.db");
+    assert_eq!(sqlite3(&database, "PRAGMA integrity_check").trim(), "ok");
+    let mut places = vec![("log".to_owned(), site.log().into_bytes())];
+    for entry in std::fs::read_dir(site.path("data")).expect("the data").flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            places.push((
+                entry.file_name().to_string_lossy().into_owned(),
+                std::fs::read(entry.path()).expect("a file"),
+            ));
+        }
+    }
+    assert!(places.iter().any(|(name, bytes)| name == "countersign.db" && bytes.len() > 4096));
+    let raw = data_of_base32(&user.secret);
+    let mut secrets: Vec<Vec<u8>> = vec![PASSWORD.into(), user.secret.clone().into(), raw];
+    secrets.extend(user.recovery_codes.iter().map(|code| code.clone().into_bytes()));
+    secrets.extend(user.recovery_codes.iter().map(|code| code.replace('-', "").into_bytes()));
+    secrets.extend(tokens.iter().map(|token| token.clone().into_bytes()));
+    secrets.extend(challenge.as_str().map(|token| token.as_bytes().to_vec()));
+    for (name, bytes) in &places {
+        for secret in &secrets {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_slice());
+            assert!(!found, "{name} holds {}", String::from_utf8_lossy(secret));
+        }
+        let address = user.email.as_bytes();
+        let personal = name != "log" && bytes.windows(address.len()).any(|window| window == address);
+        assert!(!personal, "{name} holds the address");
+    }
+}
+
+/// The bytes that a base32 text (RFC 4648) stands for.
+fn data_of_base32(text: &str) -> Vec<u8> {
+    let digit = |c: char| "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find(c).expect("base32");
+    let bits: String = text.chars().map(|c| format!("{:05b}", digit(c))).collect();
+    bits.as_bytes()
+        .chunks_exact(8)
+        .map(|byte| u8::from_str_radix(std::str::from_utf8(byte).expect("bits"), 2).expect("bits"))
+        .collect()
 }
 
 #[test]

@@ -1,0 +1,46 @@
+//! The store remembers that logins are gated: no start skips every second factor because a plugin is missing.
+use countersign_tests::{Site, api};
+use serde_json::json;
+use toml_edit::Item;
+
+/// Takes the gate's plugin out of the configuration, as somebody who edits it by hand would.
+fn take_out(site: &Site) {
+    site.edit(|config| {
+        config.remove("mfa");
+        let plugins = config.get_mut("plugin").and_then(Item::as_array_of_tables_mut).expect("[[plugin]]");
+        let is_gate = |file: &Item| file.as_str().is_some_and(|file| file.contains("plugin_mfa"));
+        let at = plugins.iter().position(|entry| is_gate(&entry["file"])).expect("the gate's plugin");
+        plugins.remove(at);
+    });
+}
+
+#[test]
+fn a_start_without_the_gate_is_refused_until_it_is_disarmed() {
+    let site = Site::with_store("sqlite").start().stop();
+    take_out(&site);
+    let said = site.refuses();
+    assert!(said.contains("gated by the plugin `mfa`") && said.contains("--disarm"), "{said}");
+
+    let disarmed = site.run(&["plugin", "remove", "mfa", "--disarm"]);
+    assert!(disarmed.status.success(), "{}", String::from_utf8_lossy(&disarmed.stderr));
+    let host = site.start();
+    let user = json!({ "email": "ann@example.org", "password": "correct horse battery staple" });
+    assert_eq!(host.browser().post(&api("/register"), &user).expect("an answer").status, 201);
+    host.stop();
+}
+
+#[test]
+fn a_store_that_never_had_a_gate_starts_without_one() {
+    let site = Site::with_store("sqlite");
+    take_out(&site);
+    site.start().stop();
+}
+
+#[test]
+fn removing_the_gate_needs_to_be_said() {
+    let site = Site::with_store("sqlite").start().stop();
+    let refused = site.run(&["plugin", "remove", "mfa"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--disarm"));
+    site.start().stop();
+}
