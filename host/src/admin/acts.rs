@@ -101,13 +101,18 @@ pub(crate) fn mfa_reset(call: &Call<'_>, account: &Account) -> Result<(), Refusa
     gated(call, "reset", &subject(account))
 }
 
-/// Gives an account the factor of an `otpauth` URI from another system.
-pub(crate) fn import(call: &Call<'_>, account: &Account, uri: &Secret<String>) -> Result<(), Refusal> {
-    gated(call, "import", &json!({ "subject": account.id, "uri": uri.expose() }))
+/// Gives an account the factor of an `otpauth` URI from another system; `quiet` tells it nothing.
+pub(crate) fn import(
+    call: &Call<'_>,
+    account: &Account,
+    uri: &Secret<String>,
+    quiet: bool,
+) -> Result<(), Refusal> {
+    gated(call, "import", &json!({ "subject": account.id, "uri": uri.expose(), "quiet": quiet }))
 }
 
 fn gated(call: &Call<'_>, operation: &str, input: &Value) -> Result<(), Refusal> {
-    let none = || Refusal::new(Problem::NotFound).saying("no plugin keeps second factors");
+    let none = || Refusal::new(Problem::PluginFault).saying("no plugin keeps second factors");
     call.kernel.gate_operation(call, operation, input)?.ok_or_else(none)?.map(|_| ())
 }
 

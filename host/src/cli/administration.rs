@@ -103,6 +103,9 @@ Examples:
     Import {
         /// The file; `-` is stdin.
         file: PathBuf,
+        /// Tell the accounts nothing, which have been told otherwise: for more than the outbox holds.
+        #[arg(long)]
+        quiet: bool,
     },
 }
 

@@ -15,7 +15,7 @@ const SCHEME: &str = "otpauth://";
 /// Refusals that the next line would meet too.
 const HOPELESS: [&str; 4] = ["store-unavailable", "plugin-fault", "busy", "delivery-unavailable"];
 
-pub(super) fn run(reach: &mut Reach<'_>, file: &Path) -> Result<Report, Failure> {
+pub(super) fn run(reach: &mut Reach<'_>, file: &Path, quiet: bool) -> Result<Report, Failure> {
     let shown = file.display();
     let text = read(file).map_err(|error| Failure::usage(format_args!("{shown}: {error}")))?;
     let wanted = |line: &&str| !line.is_empty() && !line.starts_with('#');
@@ -27,7 +27,7 @@ pub(super) fn run(reach: &mut Reach<'_>, file: &Path) -> Result<Report, Failure>
             Err(reason) => Err(reason),
             Ok((user, uri)) => {
                 let uri = Secret::new(uri.to_owned());
-                match reach.ask(Operation::MfaImport { user, uri })? {
+                match reach.ask(Operation::MfaImport { user, uri, quiet })? {
                     Ok(_) => Ok(()),
                     Err(refused) if HOPELESS.contains(&refused.problem.as_str()) => {
                         let why =

@@ -8,7 +8,7 @@ pub(super) fn run(file: &Path, command: Mfa) -> Result<Report, Failure> {
     let config = check::settings(file)?;
     let mut reach = Reach::new(&config);
     let (text, done) = match command {
-        Mfa::Import { file } => return import::run(&mut reach, &file),
+        Mfa::Import { file, quiet } => return import::run(&mut reach, &file, quiet),
         Mfa::Status { user } => {
             let shown = reach.perform(Operation::UserShow { user })?;
             let keys = ["user", "mfa", "password_locked_until"];
@@ -40,6 +40,9 @@ pub(super) fn lines(shown: &Value) -> String {
         if let Some(until) = until.as_str() {
             lines.push(format!("locked   {what} until {until}"));
         }
+    }
+    if mfa["stopped"] == true {
+        lines.push("locked   mfa until a recovery code, `mfa unlock` or `mfa reset`".to_owned());
     }
     let factors = mfa["factors"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !factors.is_empty() {

@@ -70,6 +70,8 @@ pub(crate) enum Operation {
         /// An `otpauth` URI.
         #[serde(serialize_with = "exposed")]
         uri: Secret<String>,
+        /// Without telling the account.
+        quiet: bool,
     },
     /// A page of what happened.
     Audit {
@@ -140,8 +142,8 @@ pub(crate) async fn perform(
         Op::UserDelete { user } => delete(kernel, &user).await,
         Op::MfaReset { user } => one(kernel, |call| on(call, &user, admin::mfa_reset)).await,
         Op::MfaUnlock { user } => one(kernel, |call| on(call, &user, admin::unlock)).await,
-        Op::MfaImport { user, uri } => {
-            let import = |call: &Call<'_>, account: &Account| admin::import(call, account, &uri);
+        Op::MfaImport { user, uri, quiet } => {
+            let import = |call: &Call<'_>, account: &Account| admin::import(call, account, &uri, quiet);
             one(kernel, |call| on(call, &user, import)).await
         }
         Op::Audit { after, since, account } => {
