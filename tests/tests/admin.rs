@@ -403,3 +403,37 @@ fn the_record_comes_in_pages_that_miss_nothing_and_repeat_nothing() {
     }
     stage.host.stop();
 }
+
+#[test]
+fn the_directory_comes_in_pages_that_miss_nobody() {
+    let mut stage = Stage::new();
+    std::thread::scope(|scope| {
+        for half in ["a", "b"] {
+            let host = &stage.host;
+            scope.spawn(move || {
+                for n in 0..60 {
+                    let email = format!("{half}{n}@Many.example.org");
+                    let body = json!({ "email": email, "password": PASSWORD });
+                    assert_eq!(post(&mut host.browser(), "/register", &body).status, 201);
+                }
+            });
+        }
+    });
+    for (query, expected) in [("", 122), ("many.EXAMPLE", 120), ("b1", 11), ("a7@many.example.org", 1)] {
+        let (mut found, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = get(&mut stage.root, &format!("/admin/users?query={query}{after}")).json();
+            let users = page["users"].as_array().expect("users");
+            assert!(users.len() <= 100);
+            found.extend(users.iter().map(|user| user["email"].as_str().expect("text").to_owned()));
+            let Some(next) = page["next"].as_str() else { break };
+            after = format!("&after={next}");
+        }
+        found.sort();
+        found.dedup();
+        assert_eq!(found.len(), expected, "{query}");
+    }
+    let listed = cli_json(stage.host.site(), &["user", "list"], "");
+    assert_eq!(listed["users"].as_array().map(Vec::len), Some(122));
+    stage.host.stop();
+}
