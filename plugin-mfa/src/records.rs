@@ -111,9 +111,8 @@ impl State {
         self.challenges.retain(|challenge| challenge.is_kept(now, epoch));
         self.enrolment.take_if(|enrolment| enrolment.expires_at <= now);
         self.recovered.retain(|recovered| now < recovered.at + step_up_window);
-        let waits = |id| self.challenges.iter().any(|challenge| challenge.id == id && !challenge.completed);
         self.trusted.retain(|browser| browser.is_kept(now, epoch));
-        self.mailed.take_if(|sent| sent.expires_at <= now || !waits(sent.challenge));
+        self.mailed.take_if(|sent| sent.expires_at <= now);
         self
     }
 

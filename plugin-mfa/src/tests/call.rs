@@ -54,7 +54,7 @@ impl Context for Call<'_> {
         self.kernel.wall
     }
     fn sends_mail(&self) -> bool {
-        true
+        self.kernel.sends_mail
     }
     fn caller(&self) -> Option<&Caller> {
         self.caller.as_ref()

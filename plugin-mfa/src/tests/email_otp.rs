@@ -72,7 +72,8 @@ fn the_code_is_in_the_message_and_nowhere_else() {
 
 #[test]
 fn only_for_the_challenge_it_was_sent_for() {
-    let mut kernel = kernel();
+    let email_otp = EmailOtp { tries: 1, ..EmailOtp::default() };
+    let mut kernel = Kernel::new(Mfa { email_otp, ..Mfa::default() });
     kernel.enrolled();
     let (_, first) = kernel.challenged(SessionMode::Cookie);
     let (_, second) = kernel.challenged(SessionMode::Cookie);
@@ -81,7 +82,7 @@ fn only_for_the_challenge_it_was_sent_for() {
     assert_eq!(
         try_code(&mut kernel, &first, &code).status,
         200,
-        "a guess at another challenge spends nothing"
+        "a guess at another challenge does not end it"
     );
 }
 
@@ -251,6 +252,17 @@ fn a_code_by_mail_is_no_step_up() {
     let code = verify(&phone.code(kernel.wall));
     assert_eq!(kernel.send(&post("/totp/verify", code).by(&session)).status, 200);
     assert!(kernel.standing(&session).unwrap().stepped_up);
+}
+
+#[test]
+fn without_a_delivery_it_is_not_offered() {
+    let mut kernel = kernel();
+    kernel.enrolled();
+    kernel.sends_mail = false;
+    let (verdict, session) = kernel.log_in(ANN, SessionMode::Cookie);
+    assert!(format!("{verdict:?}").contains(r#"methods: ["totp", "recovery"]"#), "{verdict:?}");
+    let status = kernel.send(&get("/challenge/status").by(&session));
+    assert_eq!(status.body["methods"], json!(["totp", "recovery"]));
 }
 
 #[test]

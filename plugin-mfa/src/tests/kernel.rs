@@ -31,6 +31,8 @@ pub(super) struct Kernel {
     pub(super) sessions: BTreeMap<String, Live>,
     pub(super) audit: Vec<Audited>,
     pub(super) messages: Vec<Sent>,
+    /// Whether it has a delivery.
+    pub(super) sends_mail: bool,
     /// The plugin's cookies, by browser and name, and until when.
     pub(super) cookies: BTreeMap<(String, String), (String, Time)>,
     /// How many calls had a hash computed.
@@ -149,6 +151,7 @@ impl Kernel {
             sessions: BTreeMap::new(),
             audit: Vec::new(),
             messages: Vec::new(),
+            sends_mail: true,
             cookies: BTreeMap::new(),
             hashed: Cell::new(0),
             version: 0,

@@ -149,6 +149,8 @@ fn after_a_reset_by_mail_no_code_is_sent_until_a_factor_was_proven() {
         kernel.send(&post("/totp/verify", wrong).by(&session));
         assert!(kernel.state(ANN).reset_by_mail);
         prove(&mut kernel, &session, &phone, &codes[0]);
+        let late = post("/otp/verify", verify(&code)).by(&before);
+        assert_eq!(kernel.send(&late).problem, "invalid-code", "nor is an old code good again then");
         let (_, session) = kernel.challenged(SessionMode::Cookie);
         kernel.mail(&session);
     }
