@@ -235,11 +235,10 @@ fn assert_nothing_leaked(site: &Site, user: &User, tokens: &[String], challenge:
 /// The bytes that a base32 text (RFC 4648) stands for.
 fn data_of_base32(text: &str) -> Vec<u8> {
     let digit = |c: char| "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find(c).expect("base32");
-    let bits: String = text.chars().map(|c| format!("{:05b}", digit(c))).collect();
-    bits.as_bytes()
-        .chunks_exact(8)
-        .map(|byte| u8::from_str_radix(std::str::from_utf8(byte).expect("bits"), 2).expect("bits"))
-        .collect()
+    let bits: Vec<usize> =
+        text.chars().flat_map(|c| (0..5).rev().map(move |bit| digit(c) >> bit & 1)).collect();
+    let byte = |bits: &[usize]| bits.iter().fold(0, |byte, bit| byte << 1 | bit);
+    bits.chunks_exact(8).map(|bits| u8::try_from(byte(bits)).expect("eight bits")).collect()
 }
 
 #[test]
