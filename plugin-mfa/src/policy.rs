@@ -26,16 +26,16 @@ impl Mfa {
     }
 
     /// Whether a session has proven itself freshly enough to change credentials: by second factor where one
-    /// is active, and by the first where there is none. Neither a password nor a code by mail stands in for a
-    /// second factor: the mailbox completes a login at most, so a session that was proven by it alone has no
-    /// other method to show.
+    /// is active, and by the first where there is none. A password does not stand in for a second factor, and
+    /// the mailbox for neither: it completes a login, or begins one, so a session that was proven by nothing
+    /// else has no other method to show.
     pub(crate) fn stepped_up(&self, session: &Session, enrolled: bool, now: Time) -> bool {
-        let counts =
-            |method: &String| [Method::Totp.amr(), Method::Recovery.amr()].contains(&method.as_str());
+        let shows = |counts: fn(&str) -> bool| session.amr.iter().any(|method| counts(method));
         let proven = if enrolled {
-            session.mfa_verified_at.filter(|_| session.amr.iter().any(counts))
+            let factor = |method: &str| [Method::Totp.amr(), Method::Recovery.amr()].contains(&method);
+            session.mfa_verified_at.filter(|_| shows(factor))
         } else {
-            Some(session.authenticated_at)
+            Some(session.authenticated_at).filter(|_| shows(|method| method != Method::Email.amr()))
         };
         session.kind == SessionKind::Standard && proven.is_some_and(|at| now < at + self.step_up_window)
     }
@@ -90,6 +90,8 @@ mod tests {
         for (kind, password, factor, amr, enrolled, now, fresh) in [
             (SessionKind::Standard, 1_000, None, "pwd", false, 1_299, true),
             (SessionKind::Standard, 1_000, None, "pwd", false, 1_300, false),
+            (SessionKind::Standard, 1_000, None, "email", false, 1_000, false),
+            (SessionKind::Standard, 1_000, None, "email pwd", false, 1_299, true),
             (SessionKind::Standard, 1_000, None, "pwd", true, 1_000, false),
             (SessionKind::Standard, 1_290, Some(1_000), "pwd otp", true, 1_299, true),
             (SessionKind::Standard, 1_290, Some(1_000), "pwd recovery", true, 1_299, true),

@@ -76,6 +76,17 @@ fn who_has_a_factor_meets_the_challenge_and_the_mailbox_does_not_count_twice() {
 }
 
 #[test]
+fn who_has_no_factor_needs_the_password_to_set_one_up() {
+    let mut kernel = kernel();
+    let token = link(&mut kernel);
+    let session = kernel.send(&follow(&token)).text("session");
+    let enroll = post("/totp/enroll", json!({})).by(&session);
+    assert_eq!(kernel.send(&enroll).problem, "step-up-required");
+    kernel.sessions.get_mut(&session).unwrap().session.amr.push("pwd".into());
+    assert_eq!(kernel.send(&enroll).status, 201);
+}
+
+#[test]
 fn of_a_hundred_at_once_one_signs_in() {
     let mut kernel = kernel();
     let token = link(&mut kernel);
