@@ -3,7 +3,10 @@ use std::{
     fs,
     path::PathBuf,
     process::Command,
-    sync::atomic::{AtomicI64, Ordering::Relaxed},
+    sync::{
+        OnceLock,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -56,12 +59,19 @@ pub(crate) fn unix() -> u64 {
 }
 
 /// The library that `faketime` itself would preload.
-fn library() -> String {
+fn library() -> &'static str {
+    static LIBRARY: OnceLock<String> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        // It shares memory under its process id, and gives up when a process that was killed has left some there.
+        (0..20).find_map(|_| preloaded()).expect("faketime preloads its library")
+    })
+}
+
+fn preloaded() -> Option<String> {
     let mut env = super::tools::command("faketime");
     let output = env.args(["-m", "-f", "+0", "env"]).output().expect("faketime runs");
     let text = String::from_utf8(output.stdout).expect("an environment of text");
-    let line = text.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
-    line.expect("faketime preloads its library").to_owned()
+    text.lines().find_map(|line| line.strip_prefix("LD_PRELOAD=")).map(Into::into)
 }
 
 #[cfg(test)]

@@ -5,15 +5,16 @@ mod directory;
 mod password;
 
 pub(crate) use directory::{is_place, remove, search};
-pub(crate) use password::{MAX_PASSWORD, Password, check as check_password};
+pub(crate) use password::{MAX_PASSWORD, Password, check as check_password, matches as password_matches};
 
 use crate::{
-    kernel::Call,
+    kernel::{Call, HOST},
     records::{decode, encode},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign_plugin_api::{Problem, Refusal, StoreError, Subject, Time};
+use countersign_plugin_api::{Event, Problem, Refusal, StoreError, Subject, Time};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// The group of the directory.
 const DIRECTORY: &str = ":directory";
@@ -30,9 +31,12 @@ pub(crate) struct Account {
     pub(crate) created_at: u64,
     /// Bumped by credential events: sessions, challenges and links of another epoch are over.
     pub(crate) epoch: u64,
+    /// An operator has made it for its owner; anybody may make the others, for an address that is not theirs.
+    pub(crate) vouched: bool,
     /// Bumped when all other sessions are ended without a credential event.
     pub(crate) generation: u64,
-    pub(crate) password: Password,
+    /// `None`: there is none that opens anything.
+    pub(crate) password: Option<Password>,
 }
 
 impl Account {
@@ -147,12 +151,29 @@ pub(crate) fn create(
         created_at: call.now().secs(),
         epoch: 1,
         generation: 1,
-        password,
+        vouched: false,
+        password: Some(password),
     };
     let found = Entry { id, email: email.shown.clone() };
     call.put(entry, &encode(&found)?, Time::NEVER, false)?;
     save(call, &account)?;
     Ok(account)
+}
+
+/// Whoever asks has access to the mailbox. The first such proof ends what was prepared in its name before: on an
+/// account that anybody could have made, the password, the factors and the sessions are not the owner's.
+pub(crate) fn prove(call: &Call<'_>, account: &mut Account) -> Result<(), Refusal> {
+    if account.email_verified {
+        return Ok(());
+    }
+    account.email_verified = true;
+    if !account.vouched {
+        account.password = None;
+        account.epoch += 1;
+        call.kernel.tell_gate(call, "forget", &json!({ "subject": account.id }))?;
+    }
+    call.audit(HOST, &Event::success("email.proven", &account.id));
+    save(call, account)
 }
 
 /// Writes an account that was read in this call.

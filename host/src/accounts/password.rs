@@ -1,4 +1,5 @@
 //! Password hashes: Argon2id with a salt of its own, then a pepper that is not in the store.
+use super::Account;
 use crate::kernel::{Call, Cost};
 use countersign_plugin_api::{Problem, Refusal};
 use serde::{Deserialize, Serialize};
@@ -26,13 +27,13 @@ impl Password {
     }
 
     /// Whether this is the password.
-    pub(crate) fn matches(&self, call: &Call<'_>, password: &str) -> Result<bool, Refusal> {
+    fn matches(&self, call: &Call<'_>, password: &str) -> Result<bool, Refusal> {
         let hash = one(call, password, &self.salt, self.cost)?;
         Ok(hash.ct_eq(&self.hash).into())
     }
 
     /// Spends the time of a comparison for an account that does not exist.
-    pub(crate) fn matches_nothing(call: &Call<'_>, password: &str) -> Result<bool, Refusal> {
+    fn matches_nothing(call: &Call<'_>, password: &str) -> Result<bool, Refusal> {
         one(call, password, &[0; 16], call.kernel.settings.password_cost).map(|_| false)
     }
 
@@ -44,6 +45,15 @@ impl Password {
 
 fn one(call: &Call<'_>, password: &str, salt: &[u8; 16], cost: Cost) -> Result<[u8; 32], Refusal> {
     call.hash(&[password.as_bytes()], salt, cost)?.pop().ok_or_else(|| Problem::PluginFault.into())
+}
+
+/// Whether this is the password of an account. That of nobody, and that of an account without one, is compared
+/// in the same time, and never right.
+pub(crate) fn matches(call: &Call<'_>, account: Option<&Account>, password: &str) -> Result<bool, Refusal> {
+    match account.and_then(|account| account.password.as_ref()) {
+        Some(hashed) => hashed.matches(call, password),
+        None => Password::matches_nothing(call, password),
+    }
 }
 
 /// Refuses a password that the policy does not want, naming every rule that it breaks.

@@ -23,7 +23,9 @@ pub(crate) fn add(
     let email = Email::parse(email)
         .map_err(|_| Refusal::malformed(format_args!("`{email}` is not an e-mail address")))?;
     check_role(role)?;
-    let account = auth::sign_up(call, &email, role, password)?;
+    let mut account = auth::sign_up(call, &email, role, password)?;
+    account.vouched = true;
+    accounts::save(call, &account)?;
     call.audit(HOST, &Event::success("account.created", &account.id).with("role", role));
     Ok(account)
 }
@@ -61,7 +63,7 @@ pub(crate) fn set_password(
 ) -> Result<Account, Refusal> {
     let email = Email::parse(&account.email)?;
     accounts::check_password(call, password.expose(), &[email.folded(), email.local()])?;
-    account.password = Password::new(call, password.expose())?;
+    account.password = Some(Password::new(call, password.expose())?);
     account.epoch += 1;
     accounts::save(call, &account)?;
     Budget::read(call, &email, Some(&account))?.reset(call)?;

@@ -10,9 +10,6 @@ use countersign_plugin_api::{Event, Login, Problem, Refusal, Secret, SessionKind
 use serde::Deserialize;
 use serde_json::{Map, json};
 
-/// The method of a password (RFC 8176).
-const PASSWORD: &str = "pwd";
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Register {
@@ -33,7 +30,7 @@ pub(super) fn register(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refu
     end_older(call)?;
     call.audit(HOST, &Event::success("account.registered", &account.id));
     // Registering counts as a fresh password proof; the new account still passes the gate like any other.
-    let reply = enter(call, &account, body.session.mode(), vec![PASSWORD.into()], asked.agent)?;
+    let reply = enter(call, &account, body.session.mode(), vec![sessions::PASSWORD.into()], asked.agent)?;
     Ok(Reply { status: 201, ..reply })
 }
 
@@ -85,8 +82,7 @@ pub(super) fn login(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal
     let password = body.password.expose();
     let right = match &account {
         _ if password.len() > MAX_PASSWORD => false,
-        Some(account) => account.password.matches(call, password)?,
-        None => Password::matches_nothing(call, password)?,
+        account => accounts::password_matches(call, account.as_ref(), password)?,
     };
     let Some(mut account) = account.filter(|_| right) else {
         // Counted before the answer leaves, whoever the name belongs to.
@@ -97,12 +93,12 @@ pub(super) fn login(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal
         return Ok(Reply::refused(Problem::InvalidCredentials));
     };
     budget.reset(call)?;
-    if account.password.is_outdated(call) {
-        account.password = Password::new(call, password)?;
+    if account.password.as_ref().is_some_and(|hashed| hashed.is_outdated(call)) {
+        account.password = Some(Password::new(call, password)?);
         accounts::save(call, &account)?;
     }
     end_older(call)?;
-    enter(call, &account, body.session.mode(), vec![PASSWORD.into()], asked.agent)
+    enter(call, &account, body.session.mode(), vec![sessions::PASSWORD.into()], asked.agent)
 }
 
 /// After the first factor: asks the gate, and makes the session that it allows. Every way in passes here.
@@ -118,7 +114,8 @@ pub(super) fn enter(
     let new =
         |kind, until| sessions::New { id: &login.session, kind, mode, amr: login.amr.clone(), until, agent };
     let event = |name| Event::success(name, &account.id);
-    match call.kernel.after_primary(call, &login)? {
+    let (verdict, cookies) = call.kernel.after_primary(call, &login)?;
+    let mut reply = match verdict {
         Verdict::Proceed => {
             let granted = sessions::create(call, account, new(SessionKind::Standard, None))?;
             call.audit(HOST, &event("login.succeeded"));
@@ -126,7 +123,7 @@ pub(super) fn enter(
             let enrol = super::enrollment_required(call)?;
             let mut body = Map::new();
             body.insert("status".into(), "authenticated".into());
-            Ok(Reply::json(200, body).granted(call, granted, enrol))
+            Reply::json(200, body).granted(call, granted, enrol)
         }
         Verdict::Challenge { token, expires_at, methods } => {
             let granted = sessions::create(call, account, new(SessionKind::Pending, Some(expires_at)))?;
@@ -143,8 +140,13 @@ pub(super) fn enter(
             if let (SessionMode::Cookie, Some(secret)) = (mode, granted.token) {
                 reply.cookie = super::Cookie::Set(secret, expires_at.since(call.now()).as_secs());
             }
-            Ok(reply)
+            reply
         }
-        Verdict::Refuse { retry_after } => Err(Refusal::new(Problem::Locked).retry_after(retry_after)),
+        Verdict::Refuse { retry_after } => return Err(Refusal::new(Problem::Locked).retry_after(retry_after)),
+    };
+    // A program keeps no cookies.
+    if mode == SessionMode::Cookie {
+        reply.cookies = cookies;
     }
+    Ok(reply)
 }

@@ -18,12 +18,11 @@ pub(crate) use views::{caller_json, user_json};
 use crate::{
     admin::http,
     config::Registration,
-    kernel::{Call, Granted},
+    kernel::{Call, Granted, PluginCookie},
     sessions,
 };
 use countersign_plugin_api::{Problem, Refusal, Request, Secret, SessionKind, SessionMode};
 use serde_json::{Map, Value};
-use std::time::Duration;
 
 /// What an operation answers, once it is durable.
 pub(crate) struct Reply {
@@ -34,8 +33,7 @@ pub(crate) struct Reply {
     pub(crate) cookie: Cookie,
     /// An HTML page, instead of a body.
     pub(crate) page: Option<String>,
-    /// Cookies of plugins: name, value, and for how long.
-    pub(crate) cookies: Vec<(String, Secret<String>, Duration)>,
+    pub(crate) cookies: Vec<PluginCookie>,
     /// Further headers.
     pub(crate) headers: Vec<(&'static str, String)>,
     /// A refusal that was counted, and is the answer.

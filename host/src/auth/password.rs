@@ -54,7 +54,7 @@ pub(super) fn change(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusa
             let password = Password::new(call, body.new_password.expose())?;
             sessions::end_others(call)?;
             let mut account = accounts::by_id(call, &account.id)?.ok_or(Problem::SessionRequired)?;
-            account.password = password;
+            account.password = Some(password);
             accounts::save(call, &account)?;
             sessions::reauthenticate(call)?;
             call.audit(HOST, &Event::success("password.changed", &account.id));
@@ -78,7 +78,7 @@ fn prove(call: &Call<'_>, password: &Secret<String>) -> Result<Proof, Refusal> {
     let budget = Budget::read(call, &email, Some(&account))?;
     budget.check(call.now())?;
     let password = password.expose();
-    if password.len() > MAX_PASSWORD || !account.password.matches(call, password)? {
+    if password.len() > MAX_PASSWORD || !accounts::password_matches(call, Some(&account), password)? {
         call.audit(HOST, &Event::failure("password.wrong", &account.id));
         budget.count(call)?;
         return Ok(Proof::Wrong(Reply::refused(Problem::InvalidCredentials)));

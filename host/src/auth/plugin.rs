@@ -7,6 +7,9 @@ use crate::{
 use countersign_plugin_api::{Access, Problem, Refusal};
 use serde_json::{Map, Value};
 
+/// The method of whoever has opened a mailed link.
+const MAILBOX: &str = "email";
+
 /// Asks a plugin's handler, and takes its decision over.
 pub(crate) fn ask(call: &Call<'_>, mounted: &Mounted, asked: &Asked<'_>) -> Result<Reply, Refusal> {
     match mounted.route.access {
@@ -40,7 +43,10 @@ pub(crate) fn ask(call: &Call<'_>, mounted: &Mounted, asked: &Asked<'_>) -> Resu
     }
     if let Some(proven) = answered.sign_in {
         // A first factor that a plugin has seen proven goes the way of a password: through the gate.
-        let account = accounts::by_id(call, &proven.subject)?.ok_or(Problem::LinkInvalid)?;
+        let mut account = accounts::by_id(call, &proven.subject)?.ok_or(Problem::LinkInvalid)?;
+        if proven.amr.iter().any(|method| method == MAILBOX) {
+            accounts::prove(call, &mut account)?;
+        }
         super::end_older(call)?;
         reply = login::enter(call, &account, proven.mode, proven.amr, asked.agent)?;
     }

@@ -51,7 +51,7 @@ pub(super) fn confirm(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refus
     accounts::check_password(call, body.new_password.expose(), &[email.folded(), email.local()])?;
     let password = Password::new(call, body.new_password.expose())?;
     let mut account = account;
-    account.password = password;
+    account.password = Some(password);
     account.epoch += 1;
     accounts::save(call, &account)?;
     // The mailbox opened this door: it must not be the second factor behind it too.

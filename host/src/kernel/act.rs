@@ -14,9 +14,11 @@ pub(crate) struct Answered {
     pub(crate) ended: bool,
     /// Whoever has proven a first factor.
     pub(crate) sign_in: Option<SignIn>,
-    /// Cookies of the plugin's: name, value, and for how long.
-    pub(crate) cookies: Vec<(String, Secret<String>, Duration)>,
+    pub(crate) cookies: Vec<PluginCookie>,
 }
+
+/// A cookie of a plugin's: its name, with the plugin's before it, its value, and for how long.
+pub(crate) type PluginCookie = (String, Secret<String>, Duration);
 
 /// A first factor that a plugin has seen proven.
 pub(crate) struct SignIn {

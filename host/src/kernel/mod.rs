@@ -30,7 +30,7 @@ pub use keys::{Key, KeyError, Ring, Role, State};
 pub use loader::{Candidate, hex};
 pub use registry::{PluginInfo, StartError, Strictness};
 
-pub(crate) use act::{Answer, Granted, absorb};
+pub(crate) use act::{Answer, Granted, PluginCookie, absorb};
 pub(crate) use call::Call;
 pub(crate) use hashing::Cost;
 pub(crate) use path::matches;
@@ -302,16 +302,17 @@ impl Kernel {
         entry.gate.standing(caller, &View { call, plugin: &entry.plugin }).map(Some)
     }
 
-    /// Asks the gate about a login and takes over the changes that belong to its verdict.
+    /// Asks the gate about a login and takes over what belongs to its verdict; answers that, and its cookies.
     pub(crate) fn after_primary(
         &self,
         call: &Call<'_>,
         login: &countersign_plugin_api::Login,
-    ) -> Result<Verdict, Refusal> {
-        let Some(entry) = &self.registry.gate else { return Ok(Verdict::Proceed) };
+    ) -> Result<(Verdict, Vec<PluginCookie>), Refusal> {
+        let Some(entry) = &self.registry.gate else { return Ok((Verdict::Proceed, Vec::new())) };
         let decision = entry.gate.after_primary(login, &View { call, plugin: &entry.plugin })?;
-        match act::absorb(call, &entry.plugin, &decision)?.answer {
-            act::Answer::Verdict(verdict) => Ok(verdict),
+        let answered = act::absorb(call, &entry.plugin, &decision)?;
+        match answered.answer {
+            act::Answer::Verdict(verdict) => Ok((verdict, answered.cookies)),
             act::Answer::Refusal(refusal) => Err(refusal),
             _ => Err(Refusal::new(Problem::PluginFault).because("the gate gave no verdict")),
         }

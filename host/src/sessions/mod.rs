@@ -21,6 +21,9 @@ const MOST: usize = 50;
 /// Activity is recorded at most this often, in seconds.
 const TOUCH_EVERY: u64 = 60;
 
+/// The method of a password (RFC 8176).
+pub(crate) const PASSWORD: &str = "pwd";
+
 const PREFIX: &[u8] = b"session";
 
 /// A session as it is stored.
@@ -94,10 +97,11 @@ impl Row {
     }
     fn prove(&mut self, call: &Call<'_>, amr: &str) {
         self.mfa_verified_at = Some(call.now().secs());
-        for method in amr.split_ascii_whitespace() {
-            if !self.amr.iter().any(|known| known == method) {
-                self.amr.push(method.into());
-            }
+        amr.split_ascii_whitespace().for_each(|method| self.add_method(method));
+    }
+    fn add_method(&mut self, method: &str) {
+        if !self.amr.iter().any(|known| known == method) {
+            self.amr.push(method.into());
         }
     }
     fn is_live(&self, call: &Call<'_>, account: &Account) -> bool {
@@ -251,7 +255,10 @@ pub(crate) fn step_up(call: &Call<'_>, amr: &str) -> Result<Granted, Refusal> {
 
 /// The caller's standard session has proven the first factor just now.
 pub(crate) fn reauthenticate(call: &Call<'_>) -> Result<Granted, Refusal> {
-    change(call, |row| row.authenticated_at = call.now().secs())
+    change(call, |row| {
+        row.authenticated_at = call.now().secs();
+        row.add_method(PASSWORD);
+    })
 }
 
 fn change(call: &Call<'_>, edit: impl FnOnce(&mut Row)) -> Result<Granted, Refusal> {
