@@ -3,7 +3,7 @@
 //! ```no_run
 //! # use countersign_plugin_api::{Delivery, conformance::delivery};
 //! # use std::sync::Arc;
-//! # fn open() -> Arc<dyn Delivery> { unimplemented!() }
+//! # fn run(open: impl Fn() -> Arc<dyn Delivery>) {
 //! let scratch: Arc<dyn Delivery> = open();
 //! for (name, clause) in delivery::CLAUSES {
 //!     match clause(&scratch) {
@@ -11,6 +11,7 @@
 //!         Err(broken) => println!("BROKEN  {broken}"),
 //!     }
 //! }
+//! # }
 //! ```
 //!
 //! The clauses send some hundred messages to addresses below `.invalid` (RFC 2606), so the next hop had better be

@@ -3,7 +3,7 @@
 //! ```no_run
 //! # use countersign_plugin_api::{Store, conformance::store};
 //! # use std::sync::Arc;
-//! # fn open() -> Arc<dyn Store> { unimplemented!() }
+//! # fn run(open: impl Fn() -> Arc<dyn Store>) {
 //! let scratch: Arc<dyn Store> = open();
 //! for (name, clause) in store::CLAUSES {
 //!     match clause(&scratch) {
@@ -11,6 +11,7 @@
 //!         Err(broken) => println!("BROKEN  {broken}"),
 //!     }
 //! }
+//! # }
 //! ```
 //!
 //! The store is a scratch one: it need not be empty, but nobody else may write to it meanwhile, and what the
