@@ -68,7 +68,7 @@ async fn answer(State(host): State<Arc<Host>>, http: Http) -> Result<Response<Bo
         http.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     let asked = Asked {
         request: &request,
-        registration: host.config.registration,
+        config: &host.config,
         id: if let Found::Own(_, id) = &found { id } else { "" },
         agent,
     };

@@ -21,7 +21,7 @@ struct Register {
 
 /// `POST /register`
 pub(super) fn register(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal> {
-    if asked.registration != Registration::Open {
+    if asked.config.registration != Registration::Open {
         return Err(Refusal::new(Problem::Forbidden).saying("Registration is closed"));
     }
     let body: Register = asked.request.json()?;

@@ -6,6 +6,7 @@ mod links;
 mod login;
 mod password;
 pub(crate) mod plugin;
+mod redirect;
 mod reset;
 mod session;
 mod views;
@@ -17,7 +18,7 @@ pub(crate) use views::{caller_json, user_json};
 
 use crate::{
     admin::http,
-    config::Registration,
+    config::Config,
     kernel::{Call, Granted, PluginCookie},
     sessions,
 };
@@ -90,7 +91,7 @@ impl Reply {
 /// What an operation is asked with.
 pub(crate) struct Asked<'a> {
     pub(crate) request: &'a Request<'a>,
-    pub(crate) registration: Registration,
+    pub(crate) config: &'a Config,
     /// What stands for `{id}` in the row's path.
     pub(crate) id: &'a str,
     /// The browser, as it names itself.

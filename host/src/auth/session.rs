@@ -1,5 +1,5 @@
 //! The caller's sessions: show, list, end.
-use super::{Asked, Cookie, Need, Reply, caller_json, enrollment_required, require, user_json};
+use super::{Asked, Cookie, Need, Reply, caller_json, enrollment_required, redirect, require, user_json};
 use crate::{
     accounts,
     kernel::{Call, HOST},
@@ -36,9 +36,11 @@ pub(super) fn me(call: &Call<'_>, _asked: &Asked<'_>) -> Result<Reply, Refusal> 
     Ok(Reply::json(200, body))
 }
 
-/// `GET /verify`: what a reverse proxy asks.
-pub(super) fn verify(call: &Call<'_>, _asked: &Asked<'_>) -> Result<Reply, Refusal> {
-    require(call, Need::Content)?;
+/// `GET /verify`: what a reverse proxy asks. A browser that is refused is sent to the page that helps it on.
+pub(super) fn verify(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal> {
+    if let Err(refusal) = require(call, Need::Content) {
+        return redirect::to_page(asked, refusal.problem()).ok_or(refusal);
+    }
     let subject = &caller(call)?.subject;
     let mut headers = vec![("remote-user", subject.id.clone()), ("remote-role", subject.role.clone())];
     if subject.email_verified {
