@@ -8,6 +8,7 @@
     reason = "the expansions of sabi_trait and StableAbi"
 )]
 pub(crate) mod completion;
+mod export;
 pub(crate) mod flat;
 pub(crate) mod module;
 pub(crate) mod objects;

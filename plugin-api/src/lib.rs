@@ -95,40 +95,6 @@ pub use session::{Caller, Session, SessionKind, SessionMode, Subject};
 pub use store::{Latency, MAX_KEY, MAX_OPS, MAX_SCAN, MAX_VALUE, Store, StoreError, Usage};
 pub use units::{Size, Span, Time};
 
-/// Exports a plugin from its library: `export_plugin!(Type, "name")`.
-///
-/// The name is of lower-case letters, digits and `-`, starts with a letter and has at most 32 of them. A store
-/// is named `store-NAME`, a delivery `delivery-NAME`; it decides which table of the host's configuration the
-/// plugin gets (see [`Plugin`]).
-#[macro_export]
-macro_rules! export_plugin {
-    ($plugin:ty, $name:literal) => {
-        const _: () = {
-            struct Exported;
-            impl $crate::__private::Export for Exported {
-                type Plugin = $plugin;
-                const NAME: &'static str = $name;
-            }
-
-            const OWN: &str = concat!("name=", $name, "\nversion=", env!("CARGO_PKG_VERSION"), "\n");
-            const COMMON: &str = $crate::manifest::common(cfg!(panic = "unwind"));
-            const LEN: usize = OWN.len() + COMMON.len();
-            const _: () = assert!(
-                $crate::manifest::is_name($name),
-                "a plugin's name is lower-case letters, digits and dashes"
-            );
-
-            #[used]
-            #[unsafe(link_section = ".countersign")]
-            static MANIFEST: [u8; LEN] = $crate::manifest::join::<LEN>(OWN, COMMON);
-
-            #[unsafe(no_mangle)]
-            pub static _1as_0lib_1header_0root_bmodule_bloader: $crate::__private::LibHeader =
-                $crate::__private::header::<Exported>();
-        };
-    };
-}
-
 /// For the expansions of this crate's macros alone.
 #[doc(hidden)]
 pub mod __private {
