@@ -2,7 +2,7 @@
 use crate::{
     app::Host,
     auth::{self, Asked, Cookie, Reply, Row},
-    http::{Call as Http, Credential, Failure},
+    http::{self, Call as Http, Credential, Failure},
     kernel::{Call, Mounted, Origin, matches},
     sessions,
 };
@@ -47,9 +47,9 @@ enum Found<'h> {
     Plugins(&'h Mounted),
 }
 
-async fn answer(State(host): State<Arc<Host>>, http: Http) -> Result<Response<Body>, Failure> {
-    let path = http.uri.path().strip_prefix(MOUNT).unwrap_or_default();
-    let found = match find(&host, path, &http.method) {
+async fn answer(State(host): State<Arc<Host>>, received: Http) -> Result<Response<Body>, Failure> {
+    let path = received.uri.path().strip_prefix(MOUNT).unwrap_or_default();
+    let found = match find(&host, path, &received.method) {
         Ok(found) => found,
         Err(allowed) if allowed.is_empty() => return Err(Problem::NotFound.into()),
         Err(allowed) => return Ok(not_allowed(&allowed)),
@@ -58,14 +58,14 @@ async fn answer(State(host): State<Arc<Host>>, http: Http) -> Result<Response<Bo
         Found::Own(..) => path,
         Found::Plugins(mounted) => path.get(1 + mounted.plugin.len()..).unwrap_or_default(),
     };
-    let request = http.for_plugin(below)?;
-    let (token, bearer) = match host.cookie.credential(&http.headers) {
+    let request = received.for_plugin(below)?;
+    let (token, bearer) = match host.cookie.credential(&received.headers) {
         Credential::Bearer(token) => (Some(token), true),
         Credential::Cookie(token) => (Some(token), false),
         Credential::None => (None, false),
     };
     let agent =
-        http.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        received.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     let asked = Asked {
         request: &request,
         config: &host.config,
@@ -73,10 +73,10 @@ async fn answer(State(host): State<Arc<Host>>, http: Http) -> Result<Response<Bo
         agent,
     };
     let origin = Origin {
-        peer: http.peer.to_string(),
-        request: http.id.to_string(),
+        peer: received.peer.to_string(),
+        request: received.id.to_string(),
         actor: "anonymous".into(),
-        cookies: if bearer { Vec::new() } else { host.cookie.all_beside(&http.headers) },
+        cookies: if bearer { Vec::new() } else { host.cookie.all_beside(&received.headers) },
     };
     let decide = |call: &Call<'_>| {
         if let Some(token) = &token {
@@ -88,7 +88,7 @@ async fn answer(State(host): State<Arc<Host>>, http: Http) -> Result<Response<Bo
         }
     };
     let reply = host.kernel.run(&origin, decide).await?;
-    render(&host, reply)
+    render(&host.cookie, reply)
 }
 
 /// The operation of a path and method, or the methods that the path has.
@@ -109,15 +109,16 @@ fn find<'h>(host: &'h Host, path: &str, method: &Method) -> Result<Found<'h>, Ve
         .ok_or_else(|| plugins.iter().map(|mounted| mounted.route.method.to_string()).collect())
 }
 
-fn not_allowed(allowed: &[String]) -> Response<Body> {
-    let mut response = crate::http::refused(&Problem::MethodNotAllowed.into());
+pub(crate) fn not_allowed(allowed: &[String]) -> Response<Body> {
+    let mut response = http::refused(&Problem::MethodNotAllowed.into());
     if let Ok(allow) = HeaderValue::try_from(allowed.join(", ")) {
         response.headers_mut().insert(header::ALLOW, allow);
     }
     response
 }
 
-fn render(host: &Host, reply: Reply) -> Result<Response<Body>, Failure> {
+/// What an operation or a route replied, with the cookies beside the session's and that of it.
+pub(crate) fn render(session: &http::Cookie, reply: Reply) -> Result<Response<Body>, Failure> {
     if let Some(refusal) = reply.refusal {
         return Err(refusal.into());
     }
@@ -140,15 +141,15 @@ fn render(host: &Host, reply: Reply) -> Result<Response<Body>, Failure> {
     match reply.cookie {
         Cookie::Keep => {}
         Cookie::Set(token, secs) => {
-            let cookie = host.cookie.set(token.expose(), Duration::from_secs(secs))?;
+            let cookie = session.set(token.expose(), Duration::from_secs(secs))?;
             headers.append(header::SET_COOKIE, cookie);
         }
         Cookie::Clear => {
-            headers.append(header::SET_COOKIE, host.cookie.remove()?);
+            headers.append(header::SET_COOKIE, session.remove()?);
         }
     }
     for (name, value, lasts) in reply.cookies {
-        let cookie = host.cookie.beside(&name);
+        let cookie = session.beside(&name);
         let line = if lasts.is_zero() { cookie.remove()? } else { cookie.set(value.expose(), lasts)? };
         headers.append(header::SET_COOKIE, line);
     }

@@ -66,7 +66,7 @@ pub(crate) fn set_password(
     account.password = Some(Password::new(call, password.expose())?);
     account.epoch += 1;
     accounts::save(call, &account)?;
-    Budget::read(call, &email, Some(&account))?.reset(call)?;
+    Budget::read(call, &email, Some(&account.id))?.reset(call)?;
     call.audit(HOST, &Event::success("password.set", &account.id));
     call.message(&notice(call, "password-changed", &account))?;
     Ok(account)
@@ -83,7 +83,7 @@ pub(super) fn end_sessions(call: &Call<'_>, mut account: Account) -> Result<(), 
 /// Forgets wrong guesses of either factor: nothing is locked any more.
 pub(crate) fn unlock(call: &Call<'_>, account: &Account) -> Result<(), Refusal> {
     let email = Email::parse(&account.email)?;
-    Budget::read(call, &email, Some(account))?.reset(call)?;
+    Budget::read(call, &email, Some(&account.id))?.reset(call)?;
     if let Some(outcome) = call.kernel.gate_operation(call, "unlock", &subject(account))? {
         outcome?;
     }

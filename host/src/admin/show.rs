@@ -23,7 +23,7 @@ pub(crate) fn accounts(call: &Call<'_>, query: &str, after: Option<&str>) -> Res
 
 /// All of one account: who it is, what it proves itself with, what is locked, where it is signed in.
 pub(crate) fn account(call: &Call<'_>, account: &Account) -> Result<Value, Refusal> {
-    let budget = Budget::read(call, &Email::parse(&account.email)?, Some(account))?;
+    let budget = Budget::read(call, &Email::parse(&account.email)?, Some(&account.id))?;
     let current = call.caller().map_or("", |caller| caller.session.id.as_str());
     let sessions = sessions::list(call, account)?;
     let sessions: Vec<Value> = sessions.iter().map(|session| listed(session, current)).collect();

@@ -3,7 +3,7 @@
 //! Strangers can write this, so it is a record of its own that no second factor ever reads. Names that belong
 //! to nobody share a fixed number of buckets, so that inventing names makes nothing grow.
 use crate::{
-    accounts::{Account, Email},
+    accounts::Email,
     kernel::Call,
     records::{decode, encode},
 };
@@ -28,9 +28,10 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn read(call: &Call<'_>, email: &Email, account: Option<&Account>) -> Result<Self, Refusal> {
-        let key = match account {
-            Some(account) => call.host_key(&account.id, b"tries"),
+    /// `owner` is the id of the account that has the address, if one does.
+    pub(crate) fn read(call: &Call<'_>, email: &Email, owner: Option<&str>) -> Result<Self, Refusal> {
+        let key = match owner {
+            Some(owner) => call.host_key(owner, b"tries"),
             None => {
                 let place = call.place(&format!("tries:{}", email.folded())).0;
                 let bucket = u32::from_be_bytes([place[0], place[1], place[2], place[3]]) % BUCKETS;
@@ -42,7 +43,7 @@ impl Budget {
     }
 
     /// Refuses while the name is locked; then nothing is evaluated and nothing extended.
-    pub(super) fn check(&self, now: Time) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, now: Time) -> Result<(), Refusal> {
         match self.locked_until(now) {
             Some(until) => Err(Refusal::new(Problem::Locked).retry_after(until.since(now))),
             None => Ok(()),
@@ -55,7 +56,7 @@ impl Budget {
     }
 
     /// Counts a wrong password.
-    pub(super) fn count(self, call: &Call<'_>) -> Result<(), Refusal> {
+    pub(crate) fn count(self, call: &Call<'_>) -> Result<(), Refusal> {
         let tries = self.tries.with_one_more(call.now());
         call.put(self.key, &encode(&tries)?, Time::from_secs(tries.since) + WINDOW, false)
     }

@@ -77,7 +77,7 @@ pub(super) fn login(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal
     let body: SignIn = asked.request.json()?;
     let email = Email::parse(&body.email)?;
     let account = accounts::by_email(call, &email)?;
-    let budget = Budget::read(call, &email, account.as_ref())?;
+    let budget = Budget::read(call, &email, account.as_ref().map(|account| account.id.as_str()))?;
     budget.check(call.now())?;
     let password = body.password.expose();
     let right = match &account {

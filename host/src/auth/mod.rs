@@ -22,7 +22,7 @@ use crate::{
     kernel::{Call, Granted, PluginCookie},
     sessions,
 };
-use countersign_plugin_api::{Problem, Refusal, Request, Secret, SessionKind, SessionMode};
+use countersign_plugin_api::{Caller, Problem, Refusal, Request, Secret, SessionKind, SessionMode};
 use serde_json::{Map, Value};
 
 /// What an operation answers, once it is durable.
@@ -70,14 +70,12 @@ impl Reply {
     }
     /// Adds what a sign-in answers: the user, the session and, in bearer mode, the token.
     pub(crate) fn granted(mut self, call: &Call<'_>, granted: Granted, enrollment_required: bool) -> Self {
+        self.show(&granted.caller, enrollment_required);
         let session = &granted.caller.session;
-        let body = self.body.get_or_insert_default();
-        body.insert("user".into(), user_json(&granted.caller.subject).into());
-        body.insert("session".into(), views::session_json(session, enrollment_required).into());
         let Some(token) = granted.token else { return self };
         match session.mode {
             SessionMode::Bearer => {
-                body.insert("token".into(), token.expose().as_str().into());
+                self.body.get_or_insert_default().insert("token".into(), token.expose().as_str().into());
             }
             SessionMode::Cookie => {
                 let lasts = session.expires_at.since(call.now()).as_secs();
@@ -85,6 +83,10 @@ impl Reply {
             }
         }
         self
+    }
+    /// Adds who is signed in.
+    pub(crate) fn show(&mut self, caller: &Caller, enrollment_required: bool) {
+        self.body.get_or_insert_default().append(&mut caller_json(caller, enrollment_required));
     }
 }
 

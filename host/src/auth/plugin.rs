@@ -2,16 +2,27 @@
 use super::{Asked, Cookie, Need, Reply, login, require};
 use crate::{
     accounts,
-    kernel::{Answer, Call, Mounted, View, absorb},
+    kernel::{Answer, Call, Granted, Mounted, SignIn, View, absorb},
 };
-use countersign_plugin_api::{Access, Problem, Refusal};
+use countersign_plugin_api::{Access, Problem, Refusal, Request};
 use serde_json::{Map, Value};
 
 /// The method of whoever has opened a mailed link.
-const MAILBOX: &str = "email";
+pub(crate) const MAILBOX: &str = "email";
+
+/// What a route has decided, before anybody is signed in by it.
+pub(crate) struct Decided {
+    pub(crate) reply: Reply,
+    /// A session that was signed in, or proven anew.
+    pub(crate) granted: Option<Granted>,
+    /// Whoever has proven a first factor: what a login answers is the reply then.
+    pub(crate) sign_in: Option<SignIn>,
+    /// Whether the caller's own session is over.
+    pub(crate) ended: bool,
+}
 
 /// Asks a plugin's handler, and takes its decision over.
-pub(crate) fn ask(call: &Call<'_>, mounted: &Mounted, asked: &Asked<'_>) -> Result<Reply, Refusal> {
+pub(crate) fn decide(call: &Call<'_>, mounted: &Mounted, request: &Request<'_>) -> Result<Decided, Refusal> {
     match mounted.route.access {
         Access::Anyone => {}
         Access::Enrolling => require(call, Need::Standard)?,
@@ -19,7 +30,7 @@ pub(crate) fn ask(call: &Call<'_>, mounted: &Mounted, asked: &Asked<'_>) -> Resu
     }
     let fault =
         |why: &str| Refusal::new(Problem::PluginFault).because(format_args!("{}: {why}", mounted.plugin));
-    let decision = mounted.handler.handle(asked.request, &View { call, plugin: &mounted.plugin })?;
+    let decision = mounted.handler.handle(request, &View { call, plugin: &mounted.plugin })?;
     let answered = absorb(call, &mounted.plugin, &decision)?;
     let mut reply = match answered.answer {
         Answer::Json { status, body } => match serde_json::from_slice(&body) {
@@ -34,25 +45,35 @@ pub(crate) fn ask(call: &Call<'_>, mounted: &Mounted, asked: &Asked<'_>) -> Resu
     if (answered.granted.is_some() || answered.sign_in.is_some()) && reply.refusal.is_some() {
         return Err(fault("it grants a session and refuses at once"));
     }
-    if let Some(granted) = answered.granted {
-        if reply.status == 204 {
-            reply = Reply::json(200, Map::new());
-        }
+    if answered.granted.is_some() && reply.status == 204 {
+        reply = Reply::json(200, Map::new());
+    }
+    reply.cookies = answered.cookies;
+    let (granted, sign_in, ended) = (answered.granted, answered.sign_in, answered.ended);
+    Ok(Decided { reply, granted, sign_in, ended })
+}
+
+/// The same where accounts and sessions are the host's own.
+pub(crate) fn ask(call: &Call<'_>, mounted: &Mounted, asked: &Asked<'_>) -> Result<Reply, Refusal> {
+    let Decided { mut reply, granted, sign_in, ended } = decide(call, mounted, asked.request)?;
+    if let Some(granted) = granted {
         // Whoever has just proven a second factor has one.
         reply = reply.granted(call, granted, false);
     }
-    if let Some(proven) = answered.sign_in {
+    if let Some(proven) = sign_in {
         // A first factor that a plugin has seen proven goes the way of a password: through the gate.
         let mut account = accounts::by_id(call, &proven.subject)?.ok_or(Problem::LinkInvalid)?;
         if proven.amr.iter().any(|method| method == MAILBOX) {
             accounts::prove(call, &mut account)?;
         }
         super::end_older(call)?;
-        reply = login::enter(call, &account, proven.mode, proven.amr, asked.agent)?;
+        let entered = login::enter(call, &account, proven.mode, proven.amr, asked.agent)?;
+        let cookies = std::mem::take(&mut reply.cookies);
+        reply = entered;
+        reply.cookies.extend(cookies);
     }
-    if answered.ended {
+    if ended {
         reply.cookie = Cookie::Clear;
     }
-    reply.cookies.extend(answered.cookies);
     Ok(reply)
 }

@@ -1,5 +1,5 @@
 //! How users and sessions are shown.
-use countersign_plugin_api::{Caller, Session, SessionKind, Subject};
+use countersign_plugin_api::{Caller, Session, SessionKind, Subject, Time};
 use serde_json::{Map, Value, json};
 
 fn object(value: Value) -> Map<String, Value> {
@@ -18,7 +18,8 @@ pub(crate) fn user_json(subject: &Subject) -> Map<String, Value> {
     }))
 }
 
-pub(super) fn session_json(session: &Session, enrollment_required: bool) -> Map<String, Value> {
+/// A session; one that ends with the application's own says no time.
+pub(crate) fn session_json(session: &Session, enrollment_required: bool) -> Map<String, Value> {
     let kind = match session.kind {
         SessionKind::Pending => "mfa_pending",
         SessionKind::Standard => "standard",
@@ -29,7 +30,7 @@ pub(super) fn session_json(session: &Session, enrollment_required: bool) -> Map<
         "authenticated_at": session.authenticated_at.to_string(),
         "mfa_verified_at": session.mfa_verified_at.map(|at| at.to_string()),
         "amr": session.amr,
-        "expires_at": session.expires_at.to_string(),
+        "expires_at": (session.expires_at < Time::NEVER).then(|| session.expires_at.to_string()),
         "enrollment_required": enrollment_required,
     }))
 }

@@ -30,7 +30,7 @@ pub use keys::{Key, KeyError, Ring, Role, State};
 pub use loader::{Candidate, hex};
 pub use registry::{PluginInfo, StartError, Strictness};
 
-pub(crate) use act::{Answer, Granted, PluginCookie, absorb};
+pub(crate) use act::{Answer, Granted, PluginCookie, SignIn, absorb};
 pub(crate) use call::Call;
 pub(crate) use hashing::Cost;
 pub(crate) use path::matches;
@@ -166,8 +166,11 @@ impl Kernel {
         let pepper = pepper.and_then(|key| Hmac::new_from_slice(key.expose()).ok());
         Ok(Self {
             settings,
+            latency: match people.latency() {
+                Latency::Waits => Latency::Waits,
+                Latency::Quick => registry.store.latency(),
+            },
             people,
-            latency: registry.store.latency(),
             store: registry.store,
             delivery: registry.delivery,
             registry: Table {

@@ -1,6 +1,6 @@
 //! Whose calls they are: the seam to accounts and sessions, the host's own or an embedder's.
 use super::{Call, Granted};
-use countersign_plugin_api::{Draft, Refusal, Subject};
+use countersign_plugin_api::{Draft, Latency, Refusal, Subject};
 
 /// A message, rendered.
 pub(crate) struct Letter {
@@ -17,6 +17,10 @@ pub(crate) struct Letter {
 /// What the kernel asks about accounts, and has done to sessions. All of it is part of the call: what it writes
 /// is written in the same batch as everything else.
 pub(crate) trait People: Send + Sync + 'static {
+    /// Whether its answers may wait on a network.
+    fn latency(&self) -> Latency {
+        Latency::Quick
+    }
     /// The account of that id.
     fn subject(&self, call: &Call<'_>, id: &str) -> Result<Option<Subject>, Refusal>;
     /// The account of that address, in whatever spelling.
