@@ -3,7 +3,7 @@ use super::{Failure, Keys, Report, check, report::table};
 use crate::{
     config::Config,
     control::{Operation, ask},
-    kernel::{KeyError, Ring, State},
+    kernel::{Key, KeyError, Ring, State},
 };
 use countersign_plugin_api::Time;
 use serde_json::json;
@@ -42,29 +42,36 @@ fn init(config: &Config) -> Result<Report, Failure> {
 }
 
 fn list(config: &Config) -> Result<Report, Failure> {
-    let ring = Ring::load(&config.keys_file).map_err(Failure::usage)?;
-    let state = |state| if state == State::Active { "active" } else { "verify-only" };
-    let rows: Vec<[String; 4]> = ring
-        .keys()
-        .iter()
-        .map(|key| {
-            [
-                key.kid_text(),
-                key.role().name().into(),
-                state(key.state()).into(),
-                key.created_at().to_string(),
-            ]
+    let ring = Ring::of(config).map_err(Failure::usage)?;
+    let state = |key: &Key| if key.state() == State::Active { "active" } else { "verify-only" };
+    let row = |key: &Key| {
+        let made =
+            if key.is_of_environment() { "(environment)".into() } else { key.created_at().to_string() };
+        [key.kid_text(), key.role().name().into(), state(key).into(), made]
+    };
+    let json = |key: &Key| {
+        let (source, made) = match key.is_of_environment() {
+            true => ("environment", None),
+            false => ("file", Some(key.created_at().to_string())),
+        };
+        json!({
+            "kid": key.kid_text(), "role": key.role().name(), "state": state(key), "source": source,
+            "created_at": made,
         })
-        .collect();
-    let json = |[kid, role, state, made]: &[String; 4]| json!({ "kid": kid, "role": role, "state": state, "created_at": made });
-    let keys: Vec<_> = rows.iter().map(json).collect();
+    };
+    let rows: Vec<[String; 4]> = ring.keys().iter().map(row).collect();
+    let keys: Vec<_> = ring.keys().iter().map(json).collect();
     Ok(Report::new(table(["KID", "ROLE", "STATE", "CREATED"], &rows), json!({ "keys": keys })))
 }
 
 fn rotate(config: &Config) -> Result<Report, Failure> {
     let kid = change(config, |ring| Ok(ring.rotate(now())))?;
     let reloaded = reload(config)?;
-    let text = format!("{kid} signs tokens from now on; {}", told(reloaded));
+    let signs = match config.token_secret {
+        None => "signs tokens from now on",
+        Some(_) => "is made, and will sign tokens when MFA_CHALLENGE_SECRET is no longer set",
+    };
+    let text = format!("{kid} {signs}; {}", told(reloaded));
     Ok(Report::new(text, json!({ "kid": kid, "host_reloaded": reloaded })))
 }
 

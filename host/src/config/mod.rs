@@ -37,6 +37,7 @@ pub use cidr::Cidr;
 pub use problem::{Problem, Problems};
 pub use source::Place;
 
+use countersign_plugin_api::Secret;
 use source::{Source, Unread};
 use std::{
     ffi::OsString,
@@ -69,6 +70,8 @@ pub struct Config {
     pub plugin_dir: PathBuf,
     /// The key ring; absolute.
     pub keys_file: PathBuf,
+    /// What signs tokens instead of the key file's active key: `MFA_CHALLENGE_SECRET` of the environment.
+    pub token_secret: Option<Secret<String>>,
     /// How long a session lives, and where its cookie goes.
     pub session: SessionConfig,
     /// How long audit events are kept.

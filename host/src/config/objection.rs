@@ -15,6 +15,11 @@ impl Config {
         if let Some(variable) = seed::variable_of(plugin, path, self.env) {
             return Problem::of_file(&self.file, Some(variable), &format!("{message} (in the environment)"));
         }
+        // A check of the table as a whole may be about a value that only the environment has.
+        let message = &match seed::mentioned_in(plugin, message, self.env) {
+            Some(variable) => format!("{message} (`{variable}` in the environment sets one of them)"),
+            None => message.to_owned(),
+        };
         let name = TableName::of(plugin);
         let Some(entry) = self.plugin_entry(name) else {
             let (path, message) = missing(&name.path(), message).unwrap_or((name.path(), message.into()));

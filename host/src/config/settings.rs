@@ -1,8 +1,10 @@
 //! The host's own tables, key by key.
 use super::{
-    Config, Document, Env, PasswordConfig, PluginEntry, Problems, PublicUrl, Registration, SessionConfig,
+    Config, Document, Env, PasswordConfig, PluginEntry, Problem, Problems, PublicUrl, Registration,
+    SessionConfig,
     address::AllowedHost,
     read::{Reader, Table, expected},
+    seed,
     tree::{Node, Syntax},
     values::{duration, file_name, flag, kibibytes, parsed, path, sha256, text, whole},
 };
@@ -49,6 +51,7 @@ pub(super) fn read(
     });
     let listen = listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
     let public_url = public_url(&mut root, listen);
+    let token_secret = seed::token_secret(env);
     let config = Config {
         file: document.source.file.clone(),
         listen,
@@ -65,6 +68,7 @@ pub(super) fn read(
             keys.finish();
             file.unwrap_or_else(|| folder.join("keys.toml"))
         },
+        token_secret: token_secret.as_ref().ok().cloned().flatten(),
         session: session(root.table("session"), public_url.as_ref()),
         audit_retention: {
             let mut audit = root.table("audit");
@@ -93,7 +97,11 @@ pub(super) fn read(
         env,
     };
     root.finish_beside_tables();
-    (Some(config), reader.finish())
+    let mut problems = reader.finish();
+    if let Err(why) = token_secret {
+        problems.push(Problem::of_file(&config.file, Some(seed::TOKEN_SECRET), &why));
+    }
+    (Some(config), problems)
 }
 
 /// None when it is wrong, or missing where it cannot be guessed.

@@ -121,6 +121,34 @@ fn what_is_not_a_small_text_file_is_not_read() {
     assert_eq!(refusal(&folder), "c.toml: it is larger than 1 MiB");
 }
 
+#[test]
+fn a_variable_that_makes_no_sense_is_a_problem_of_the_configuration() {
+    let folder = Folder::new();
+    let file = folder.file("c.toml", LEAST);
+    let (_, problems) = Config::examine_in(&file, |name| {
+        (name == "MFA_CHALLENGE_SECRET").then(|| "change-me-change-me-change-me-change-me".into())
+    });
+    let said = problems.to_string();
+    assert!(said.contains("`MFA_CHALLENGE_SECRET`: is a placeholder"), "{said}");
+    assert!(!said.contains("change-me"), "{said}");
+
+    let env = |name: &str| match name {
+        "MFA_OTP_TTL" => Some("5".into()),
+        "MFA_LOCKOUT_MINUTES" => Some("2000".into()),
+        "MFA_CHALLENGE_SECRET" => Some("kVY2hT9wq0ZsX4nB7mLr1pJcE6uGdAo3".into()),
+        _ => None,
+    };
+    let (config, problems) = Config::examine_in(&file, env);
+    assert_eq!(problems.to_string(), "");
+    let config = config.expect("no problems");
+    assert!(config.token_secret.is_some());
+    let said = config.plugin_table("mfa").err().expect("a problem").to_string();
+    assert!(said.contains("`MFA_OTP_TTL`: `5` in the environment is not a duration, like `5m`"), "{said}");
+    let both = "lockout.max_duration must not be shorter than lockout.duration";
+    let said = config.plugin_problem("mfa", ".", both).to_string();
+    assert!(said.contains("`MFA_LOCKOUT_MINUTES` in the environment"), "{said}");
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its refusals are looked at")]

@@ -192,7 +192,7 @@ async fn delete(kernel: &Kernel, user: &str) -> Result<Value, Refusal> {
 
 /// Takes over the key file, or says why the old keys stay.
 pub(crate) fn reload_keys(kernel: &Kernel, config: &Config) -> Result<Value, Refusal> {
-    let ring = Ring::load(&config.keys_file);
+    let ring = Ring::of(config);
     let count = ring.as_ref().map_or(0, |ring| ring.keys().len());
     match ring.and_then(|ring| kernel.replace_ring(ring)) {
         Ok(()) => {

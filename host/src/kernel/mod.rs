@@ -107,7 +107,7 @@ const GATED: &[u8] = b"gated";
 impl Kernel {
     /// Everything that a start would refuse about keys and plugins, without registering any.
     pub fn check(config: &Config, strict: Strictness) -> Result<(), StartError> {
-        let keys = Ring::load(&config.keys_file).err().map(|error| error.to_string());
+        let keys = Ring::of(config).err().map(|error| error.to_string());
         let plugins = registry::check(config, strict).err().unwrap_or_default();
         let problems: Vec<String> = keys.into_iter().chain(plugins.0).collect();
         if problems.is_empty() { Ok(()) } else { Err(StartError(problems)) }
@@ -125,7 +125,7 @@ impl Kernel {
         strict: Strictness,
         people: Box<dyn People>,
     ) -> Result<Self, StartError> {
-        let ring = Ring::load(&config.keys_file).map_err(|error| StartError::one(error.to_string()));
+        let ring = Ring::of(config).map_err(|error| StartError::one(error.to_string()));
         let registry = registry::assemble(config, strict);
         let (ring, registry) = match (ring, registry) {
             (Ok(ring), Ok(registry)) => (Arc::new(ring), registry),

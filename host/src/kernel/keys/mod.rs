@@ -1,6 +1,7 @@
 //! The key ring: what signs tokens, seals values, hides addresses and peppers hashes.
 mod file;
 
+use crate::config::Config;
 use countersign_plugin_api::{Secret, Time};
 use hkdf::Hkdf;
 use rand::{TryRng, rngs::SysRng};
@@ -74,6 +75,23 @@ impl Key {
             secret: Secret::new(secret),
         }
     }
+    /// The key that a text of the environment stands for: the same in every process that has it.
+    fn of_text(role: Role, text: &Secret<String>) -> Self {
+        let (mut kid, mut secret) = ([0; 4], [0; 32]);
+        let extracted = Hkdf::<Sha256>::new(Some(b"countersign environment"), text.expose().as_bytes());
+        extracted.expand(b"kid", &mut kid).expect("HKDF gives 4 bytes");
+        extracted.expand(b"key", &mut secret).expect("HKDF gives 32 bytes");
+        let key = Self {
+            kid,
+            role,
+            state: State::Active,
+            created_at: Time::EPOCH,
+            superseded_at: None,
+            secret: Secret::new(secret),
+        };
+        secret.zeroize();
+        key
+    }
     /// Its id.
     pub fn kid(&self) -> Kid {
         self.kid
@@ -90,7 +108,11 @@ impl Key {
     pub fn state(&self) -> State {
         self.state
     }
-    /// When it was made.
+    /// Whether it comes from the environment, so that the key file does not have it.
+    pub fn is_of_environment(&self) -> bool {
+        self.created_at == Time::EPOCH
+    }
+    /// When it was made; one of the environment does not say.
     pub fn created_at(&self) -> Time {
         self.created_at
     }
@@ -144,6 +166,23 @@ pub struct Ring {
 }
 
 impl Ring {
+    /// The ring of a host: the keys of its file, and the one that its environment adds. That one signs tokens, and
+    /// the file's active token key checks what it has signed; the other roles are the file's alone.
+    pub fn of(config: &Config) -> Result<Self, KeyError> {
+        let mut ring = Self::load(&config.keys_file)?;
+        if let Some(secret) = &config.token_secret {
+            let key = Key::of_text(Role::Token, secret);
+            if ring.by_kid(key.kid).is_some() {
+                return refuse(
+                    "MFA_CHALLENGE_SECRET has the kid of a key in the key file: take another secret",
+                );
+            }
+            ring.superseded(Role::Token, None);
+            ring.keys.push(key);
+        }
+        Ok(ring)
+    }
+
     /// New keys, one of each role.
     pub fn generate(now: Time) -> Self {
         Self { keys: Role::ALL.map(|role| Key::generate(role, now)).into() }
@@ -162,12 +201,16 @@ impl Ring {
 
     /// A new key signs tokens from now on; the old one still checks those it has signed. Answers its id.
     pub fn rotate(&mut self, now: Time) -> String {
-        for key in self.keys.iter_mut().filter(|k| k.role == Role::Token && k.state == State::Active) {
-            key.state = State::VerifyOnly;
-            key.superseded_at = Some(now);
-        }
+        self.superseded(Role::Token, Some(now));
         self.keys.push(Key::generate(Role::Token, now));
         self.keys.last().map(Key::kid_text).unwrap_or_default()
+    }
+
+    fn superseded(&mut self, role: Role, at: Option<Time>) {
+        for key in self.keys.iter_mut().filter(|key| key.role == role && key.state == State::Active) {
+            key.state = State::VerifyOnly;
+            key.superseded_at = at;
+        }
     }
 
     /// Removes a key that nothing needs any more: one that signs no tokens, and whose last token has expired
@@ -220,5 +263,15 @@ mod tests {
         ring.retire(&first, at(400), longest).unwrap();
         assert!(ring.by_kid(ring.active(Role::Token).unwrap().kid()).is_some());
         assert_eq!(ring.keys.len(), 4);
+    }
+
+    #[test]
+    fn the_environments_key_signs_and_is_never_in_the_file() {
+        let secret = Secret::new("kVY2hT9wq0ZsX4nB7mLr1pJcE6uGdAo3".to_owned());
+        let (key, again) = (Key::of_text(Role::Token, &secret), Key::of_text(Role::Token, &secret));
+        assert_eq!((key.kid, key.expose()), (again.kid, again.expose()), "every process has the same");
+        assert_ne!(key.expose(), Key::of_text(Role::Token, &Secret::new("x".repeat(40))).expose());
+        assert!(key.is_of_environment() && key.state() == State::Active);
+        assert!(!Ring::generate(at(1)).keys().iter().any(Key::is_of_environment));
     }
 }
