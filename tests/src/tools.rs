@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_demos_authenticator_agrees_with_oathtool() {
+    fn the_kits_authenticator_agrees_with_oathtool() {
         let secret = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
         for unix in (1_800_000_000..).step_by(7_919).take(20) {
             assert_eq!(xtask::totp::code(secret, unix).expect("a code"), oathtool(secret, unix), "at {unix}");

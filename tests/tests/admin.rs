@@ -1,5 +1,5 @@
 //! Administration over HTTP: who may, what is done, what is recorded, who is told.
-use countersign_tests::{Artifacts, Client, Credentials, Host, Reply, Site, api, oathtool};
+use countersign_tests::{Client, Credentials, Host, Reply, Site, api, fixture, oathtool};
 use serde_json::{Value, json};
 use std::{
     io::Write,
@@ -17,7 +17,7 @@ const STALE: Duration = Duration::from_secs(301);
 /// A directory whose hosts write their mails to the log.
 fn site() -> Site {
     let site = Site::with_store("sqlite").with_clock();
-    site.add_plugin(&Artifacts::get().fixture("hello-delivery"));
+    site.add_plugin(&fixture("hello-delivery"));
     site.edit(|config| {
         let mut delivery = Table::new();
         delivery["use"] = value("stderr");

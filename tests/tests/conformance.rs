@@ -5,7 +5,7 @@ use countersign_plugin_api::{
     conformance::store::{Broken, acknowledged_writes_survive_reopening, check_all, full_only_when_it_grows},
     kernel::LogSink,
 };
-use countersign_tests::Artifacts;
+use countersign_tests::{Artifacts, fixture};
 use serde_json::{Value, json};
 use std::{path::Path, sync::Arc};
 
@@ -46,7 +46,7 @@ fn sqlite_keeps_every_clause() {
 #[test]
 fn the_kit_notices_a_store_that_breaks_the_contract() {
     let faulty = {
-        let library = Artifacts::get().fixture("store-faulty");
+        let library = fixture("store-faulty");
         let loaded = Candidate::read(&library, None).expect("a sound library").open().expect("a plugin");
         let table = json!({ "fault": "conflicts" }).to_string();
         loaded

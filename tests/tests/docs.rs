@@ -1,5 +1,5 @@
 //! The documentation is true: what it links to and names exists, what it shows loads, and its commands are run.
-use countersign_tests::{Artifacts, Site};
+use countersign_tests::{Artifacts, Site, fixture};
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -77,7 +77,7 @@ fn the_configuration_shown_is_accepted() {
         let shown: DocumentMut = block.text.parse().expect("TOML");
         let site = Site::new();
         if shown.contains_key("delivery") {
-            site.add_plugin(&Artifacts::get().fixture("hello-delivery"));
+            site.add_plugin(&fixture("hello-delivery"));
         }
         site.edit(|config| shown.iter().for_each(|(key, value)| config[key] = value.clone()));
         let output = site.run(&["config", "check"]);
@@ -221,7 +221,8 @@ fn code(text: &str) -> Option<&str> {
 
 /// `host/src/api.rs`, `host/src/auth/`: a path from the root.
 fn is_path(span: &str) -> bool {
-    const TOPS: [&str; 7] = ["plugin-api/", "host/", "plugin-mfa/", "store-", "tests/", "xtask/", "docs/"];
+    const TOPS: [&str; 8] =
+        ["plugin-api/", "host/", "plugin-mfa/", "store-", "test-kit/", "tests/", "xtask/", "docs/"];
     TOPS.iter().any(|top| span.starts_with(top)) && span.contains('/') && !span.contains(' ')
 }
 
@@ -252,7 +253,7 @@ fn pages() -> Vec<PathBuf> {
         let pages = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
         pages.map(|path| path.strip_prefix(root()).expect("below the root").to_owned()).collect::<Vec<_>>()
     };
-    let pages: Vec<PathBuf> = ["", "docs/adr"].into_iter().flat_map(markdown).collect();
+    let pages: Vec<PathBuf> = ["", "docs", "docs/adr"].into_iter().flat_map(markdown).collect();
     assert!(pages.contains(&"README.md".into()) && pages.len() > 10, "{pages:?}");
     pages
 }

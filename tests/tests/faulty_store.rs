@@ -1,5 +1,5 @@
 //! A store that breaks its word in each way it can: nobody is let in on it, nobody waits for ever, and the host lives.
-use countersign_tests::{Artifacts, Client, Credentials, Host, Reply, Site, api};
+use countersign_tests::{Client, Credentials, Host, Reply, Site, api, fixture};
 use serde_json::{Value, json};
 use std::fs;
 use toml_edit::{Item, Table, value};
@@ -19,7 +19,7 @@ const FAULTS: [(&str, bool); 9] = [
 
 fn host_with(fault: &str) -> Host {
     let site = Site::new();
-    site.add_plugin(&Artifacts::get().fixture("store-faulty"));
+    site.add_plugin(&fixture("store-faulty"));
     let armed = site.path("armed");
     site.edit(|config| {
         let mut table = Table::new();

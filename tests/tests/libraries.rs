@@ -1,5 +1,5 @@
 //! Libraries that a host must not load, or must survive: each a real one.
-use countersign_tests::{Artifacts, Site, api, damage::Damage};
+use countersign_tests::{Site, api, damage::Damage, fixture};
 use std::{fs, path::Path};
 use toml_edit::value;
 
@@ -14,10 +14,6 @@ const REFUSED: [(&str, &str); 8] = [
     ("panics-in-register", "panicked while registering"),
     ("registers-twice", "GET /twice is registered twice"),
 ];
-
-fn fixture(name: &str) -> std::path::PathBuf {
-    Artifacts::get().fixture(name)
-}
 
 fn file_name(library: &Path) -> String {
     library.file_name().expect("a library has a name").to_string_lossy().into_owned()

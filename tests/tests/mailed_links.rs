@@ -1,5 +1,5 @@
 //! Forgotten passwords, with the mails that a real delivery library was handed.
-use countersign_tests::{Artifacts, Client, Host, Reply, Site, api, oathtool};
+use countersign_tests::{Client, Host, Reply, Site, api, fixture, oathtool};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use toml_edit::{Item, Table, value};
@@ -10,7 +10,7 @@ const NEW_PASSWORD: &str = "staple battery horse correct";
 /// A host whose mails go to its log, each line of them.
 fn host() -> Host {
     let site = Site::with_store("sqlite").with_clock();
-    site.add_plugin(&Artifacts::get().fixture("hello-delivery"));
+    site.add_plugin(&fixture("hello-delivery"));
     site.edit(|config| {
         let mut delivery = Table::new();
         delivery["use"] = value("stderr");

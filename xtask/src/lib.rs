@@ -2,19 +2,17 @@
 //!
 //! # Modules
 //!
-//! [`project`]: where things are, and how children are started · [`artifacts`]: the binary, the plugin
-//! libraries, the fixtures · [`tools`]: what is installed from outside · [`mod@test`], [`ci`], [`demo`]: one command
-//! each · [`server`]: the host as a child · [`http`], [`totp`], [`qr`]: a client, an authenticator and a screen, as
-//! small as they can be
+//! [`fixtures`]: plugins for the tests · [`tools`]: what is installed from outside · [`mod@test`], [`ci`], [`demo`]: one
+//! command each · [`qr`]: a screen for the demo · and from the test kit, [`project`]: where things are, and how children
+//! are started · [`artifacts`]: the binary and the plugin libraries · [`server`], [`http`], [`totp`]: the host as a child, a
+//! client, an authenticator
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands that talk to a person")]
 
-pub mod artifacts;
 pub mod ci;
 pub mod demo;
-pub mod http;
-pub mod project;
+pub mod fixtures;
 pub mod qr;
-pub mod server;
 pub mod test;
 pub mod tools;
-pub mod totp;
+
+pub use countersign_test_kit::{artifacts, http, project, server, totp};

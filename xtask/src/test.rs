@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test, with what they need.
 use crate::{
     artifacts::{self, VARIABLE},
+    fixtures,
     project::{self, cargo, shown, which},
     tools,
 };
@@ -8,12 +9,13 @@ use anyhow::{Result, bail};
 use std::process::Command;
 
 /// Crates whose documentation holds programs.
-const DOCUMENTED: [&str; 2] = ["countersign-plugin-api", "countersign-host"];
+const DOCUMENTED: [&str; 3] = ["countersign-plugin-api", "countersign-host", "countersign-test-kit"];
 
 /// Installs, builds, runs. With arguments, only what they select.
 pub fn run(args: &[String]) -> Result<()> {
     tools::install_missing()?;
-    let built = artifacts::build_for_tests()?;
+    let built = artifacts::build(false)?;
+    fixtures::build()?;
     let mut steps = Vec::new();
     if args.is_empty() {
         let mut docs = cargo();

@@ -1,7 +1,6 @@
 //! A running host.
-use crate::{Client, Site};
+use crate::{Client, Site, server::Server};
 use std::net::SocketAddr;
-use xtask::server::Server;
 
 /// A host that answers. Dropping it kills it.
 #[derive(Debug)]
@@ -12,6 +11,12 @@ pub struct Host {
 }
 
 impl Host {
+    /// A host of its own for a test: on a free address, open to sign-ups, with its records in memory, its mail
+    /// captured, and a clock that can be moved.
+    pub fn start() -> Self {
+        Site::with_store("memory").with_clock().with_mail().start()
+    }
+
     pub(crate) fn new(server: Server, site: Site) -> Self {
         Self { server, site }
     }

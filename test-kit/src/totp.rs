@@ -1,5 +1,5 @@
-//! An authenticator: RFC 6238 with SHA-1, six digits and steps of 30 seconds. The tests use `oathtool` instead,
-//! which knows nothing of this code.
+//! An authenticator: RFC 6238 with SHA-1, six digits and steps of 30 seconds. Written apart from the plugin's, and
+//! compared with `oathtool` by the project's own tests.
 use anyhow::{Context, Result};
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;

@@ -1,4 +1,5 @@
-//! The clock of a real binary, moved from outside by libfaketime.
+//! The clock of a real binary, moved from outside by libfaketime: the binary itself has nothing for it.
+use crate::project::{self, which};
 use std::{
     fs,
     path::PathBuf,
@@ -68,7 +69,11 @@ fn library() -> &'static str {
 }
 
 fn preloaded() -> Option<String> {
-    let mut env = super::tools::command("faketime");
+    assert!(
+        which("faketime").is_some(),
+        "the clock is moved by faketime, which is not installed (apt install faketime)"
+    );
+    let mut env = project::command("faketime");
     let output = env.args(["-m", "-f", "+0", "env"]).output().expect("faketime runs");
     let text = String::from_utf8(output.stdout).expect("an environment of text");
     text.lines().find_map(|line| line.strip_prefix("LD_PRELOAD=")).map(Into::into)
@@ -84,7 +89,7 @@ mod tests {
         let clock = Clock::new(dir.path().join("clock"));
         for ahead in [0, 86_400, -86_400] {
             clock.set(ahead);
-            let mut date = xtask::project::command("date");
+            let mut date = project::command("date");
             clock.preload(date.arg("+%s"));
             let earliest = clock.now();
             let output = date.output().expect("date runs");

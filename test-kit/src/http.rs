@@ -49,6 +49,26 @@ impl Reply {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
+    /// The body as JSON, of an answer that must have this status.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        self.json()
+    }
+    /// The answer must be this problem, as the contract says it: RFC 9457, not to be stored, with the seconds to
+    /// wait in two places where there is something to wait for.
+    #[track_caller]
+    pub fn refused(&self, status: u16, slug: &str) {
+        assert_eq!((self.status, self.problem().as_deref()), (status, Some(slug)), "{}", self.text());
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        assert_eq!(self.header("cache-control"), Some("no-store"));
+        let body = self.json();
+        assert_eq!(body["status"], status);
+        assert!(body["title"].is_string() && body["detail"].is_string(), "{body}");
+        let wait = self.header("retry-after").map(|wait| wait.parse().expect("seconds"));
+        assert_eq!(body["retry_after"].as_u64(), wait, "{body}");
+        assert_eq!(wait.is_some(), matches!(status, 429 | 503), "{body}");
+    }
     /// The slug of a problem document.
     pub fn problem(&self) -> Option<String> {
         let kind = self.json()["type"].as_str()?.to_owned();
@@ -85,6 +105,35 @@ impl Client {
     /// `DELETE`.
     pub fn delete(&mut self, path: &str) -> Result<Reply> {
         self.send("DELETE", path, &[], None)
+    }
+
+    /// A row of the contract, such as `POST /login`: the path stands below `/api/auth`. `Null` is no body.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    #[track_caller]
+    pub fn ask(&mut self, row: &str, body: Value) -> Reply {
+        self.ask_with(row, &[], body)
+    }
+    /// The same, with headers.
+    #[track_caller]
+    pub fn ask_with(&mut self, row: &str, headers: &[(&str, &str)], body: Value) -> Reply {
+        let (method, path) = row.split_once(' ').expect("a method and a path");
+        let path = format!("/api/auth{path}");
+        let text = (!body.is_null()).then(|| body.to_string());
+        let json = text.iter().map(|_| ("content-type", "application/json"));
+        let headers: Vec<_> = json.chain(headers.iter().copied()).collect();
+        match self.send(method, &path, &headers, text.as_deref().map(str::as_bytes)) {
+            Ok(reply) => reply,
+            Err(error) => panic!("{row}: {error:#}"),
+        }
+    }
+    /// The cookie of that name, in a browser that has it.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        match &self.credentials {
+            Credentials::Cookies(jar) => jar.get(name).map(String::as_str),
+            Credentials::Bearer(_) => None,
+        }
     }
 
     /// Any request. Headers that are given replace those that the client would set.

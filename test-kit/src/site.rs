@@ -1,5 +1,5 @@
 //! A host's directory: configuration, keys, plugins, data.
-use crate::{Artifacts, Clock, Host};
+use crate::{Artifacts, Clock, Host, Mailbox, project, server::Server};
 use sha2::{Digest, Sha256};
 use std::{
     ffi::OsString,
@@ -14,8 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
-use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
-use xtask::{project, server::Server};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
 /// A directory that `countersign init` made, with a host or without.
 #[derive(Debug)]
@@ -23,6 +22,7 @@ pub struct Site {
     dir: TempDir,
     address: SocketAddr,
     clock: Option<Clock>,
+    mailbox: Option<Mailbox>,
     environment: Vec<(String, OsString)>,
 }
 
@@ -30,7 +30,7 @@ impl Site {
     /// As `countersign init` leaves it: on SQLite, open to strangers.
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("countersign-").tempdir().expect("a directory");
-        let site = Self { dir, address: own_address(), clock: None, environment: Vec::new() };
+        let site = Self { dir, address: own_address(), clock: None, mailbox: None, environment: Vec::new() };
         let mut init = site.command(&["init", "--registration", "open", "--listen"]);
         let output = init.arg(site.address.to_string()).arg(site.dir()).output().expect("the binary starts");
         assert!(output.status.success(), "init: {}", String::from_utf8_lossy(&output.stderr));
@@ -39,18 +39,32 @@ impl Site {
     /// The same, on the store of that name.
     pub fn with_store(name: &str) -> Self {
         let site = Self::new();
-        site.edit(|config| {
-            config["store"]["use"] = value(name);
-            if name == "memory" {
-                table(table(config.as_table_mut(), "store"), "memory")["volatile"] = value(true);
-            }
-        });
+        site.set("store.use", name);
+        if name == "memory" {
+            site.set("store.memory.volatile", true);
+        }
         site
     }
     /// The same, with a clock that can be moved.
     #[must_use]
     pub fn with_clock(mut self) -> Self {
         self.clock = Some(Clock::new(self.path("clock")));
+        self
+    }
+    /// The same, with a [`Mailbox`] for all mail.
+    #[must_use]
+    pub fn with_mail(mut self) -> Self {
+        let mailbox = Mailbox::open();
+        self.set("delivery.use", "smtp");
+        self.set("delivery.smtp.url", format!("smtp://{}", mailbox.address()));
+        self.set("delivery.smtp.from", "Countersign <no-reply@example.org>");
+        self.mailbox = Some(mailbox);
+        self
+    }
+    /// The same, with another setting.
+    #[must_use]
+    pub fn with(self, path: &str, setting: impl Into<Value>) -> Self {
+        self.set(path, setting);
         self
     }
     /// The same, with a variable in the environment of whatever is run.
@@ -80,11 +94,26 @@ impl Site {
     pub fn clock(&self) -> &Clock {
         self.clock.as_ref().expect("a site with a clock")
     }
+    /// The mailbox of [`with_mail`](Site::with_mail).
+    pub fn mailbox(&self) -> &Mailbox {
+        self.mailbox.as_ref().expect("a site with a mailbox")
+    }
     /// Everything that its hosts wrote.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("host.log")).unwrap_or_default()
     }
 
+    /// Sets `store.use`, `mfa.lockout.threshold` or any other path of the configuration.
+    pub fn set(&self, path: &str, setting: impl Into<Value>) {
+        self.edit(|config| {
+            let (tables, key) = path.rsplit_once('.').unwrap_or(("", path));
+            let tables = tables.split('.').filter(|name| !name.is_empty());
+            let place = tables.fold(config.as_table_mut(), |table, name| {
+                table.entry(name).or_insert(Item::Table(Table::new())).as_table_mut().expect("a table")
+            });
+            place[key] = value(setting);
+        });
+    }
     /// Changes the configuration.
     pub fn edit(&self, change: impl FnOnce(&mut DocumentMut)) {
         let text = fs::read_to_string(self.config()).expect("a configuration");
@@ -171,11 +200,6 @@ impl Default for Site {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// The table `name` of a table, made when it is not there.
-fn table<'a>(of: &'a mut Table, name: &str) -> &'a mut Table {
-    of.entry(name).or_insert(Item::Table(Table::new())).as_table_mut().expect("a table")
 }
 
 /// An address of this process alone: all of 127.0.0.0/8 is this machine, and a process id has 22 bits. So no two

@@ -1,4 +1,4 @@
-//! The binary, the plugin libraries and the fixtures: built once, and found again.
+//! The binary and the plugin libraries: built once, and found again.
 use crate::project::{cargo, metadata, root, run, target_dir};
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -12,9 +12,6 @@ use std::{
 /// Names the directory with the binary and the libraries, when they have been built already.
 pub const VARIABLE: &str = "COUNTERSIGN_ARTIFACTS";
 
-/// The fixture that is built with another panic strategy than its workspace.
-const ABORTING: &str = "panic-abort";
-
 /// What was built.
 #[derive(Debug, Clone)]
 pub struct Artifacts {
@@ -22,8 +19,8 @@ pub struct Artifacts {
 }
 
 impl Artifacts {
-    /// What the tests run, with the fixtures. Builds it the first time in a process, unless
-    /// [`COUNTERSIGN_ARTIFACTS`](VARIABLE) says that it has been done.
+    /// What is in the directory that [`COUNTERSIGN_ARTIFACTS`](VARIABLE) names; without it, what the workspace of
+    /// this crate builds, the first time in a process.
     ///
     /// # Panics
     /// When it cannot be built: no test can go on.
@@ -31,9 +28,7 @@ impl Artifacts {
         static BUILT: OnceLock<Artifacts> = OnceLock::new();
         BUILT.get_or_init(|| match env::var_os(VARIABLE) {
             Some(dir) => Self { dir: dir.into() },
-            None => {
-                build_for_tests().unwrap_or_else(|error| panic!("cannot build what is tested: {error:#}"))
-            }
+            None => build(false).unwrap_or_else(|error| panic!("cannot build the host: {error:#}")),
         })
     }
 
@@ -48,11 +43,6 @@ impl Artifacts {
     /// The library of one of the [`plugins`].
     pub fn plugin(&self, package: &str) -> PathBuf {
         self.dir.join(library(package))
-    }
-    /// The library of a fixture.
-    pub fn fixture(&self, package: &str) -> PathBuf {
-        let target = self.dir.parent().unwrap_or(&self.dir);
-        target.join("fixtures/debug").join(library(package))
     }
 }
 
@@ -90,22 +80,6 @@ pub fn build(release: bool) -> Result<Artifacts> {
     Ok(built)
 }
 
-/// Builds what the tests run: the same, and the fixtures.
-pub fn build_for_tests() -> Result<Artifacts> {
-    let built = build(false)?;
-    let target = target_dir()?.join("fixtures");
-    let fixtures = |words: &[&str]| {
-        let mut command = cargo();
-        command.arg(words[0]).arg("--manifest-path").arg(root().join("tests/fixtures/Cargo.toml"));
-        command.arg("--target-dir").arg(&target).args(&words[1..]).stdout(Stdio::null());
-        run(&mut command)
-    };
-    fixtures(&["build", "--workspace", "--exclude", ABORTING])?;
-    // The panic strategy of a library is that of its last crate, so its dependencies need no second build.
-    fixtures(&["rustc", "--package", ABORTING, "--lib", "--", "-C", "panic=abort"])?;
-    Ok(built)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +88,5 @@ mod tests {
     fn libraries_are_found_where_cargo_puts_them() {
         let built = Artifacts { dir: "/t/debug".into() };
         assert_eq!(built.plugin("plugin-mfa"), Path::new("/t/debug/libplugin_mfa.so"));
-        assert_eq!(built.fixture("wrong-abi"), Path::new("/t/fixtures/debug/libwrong_abi.so"));
     }
 }
