@@ -49,6 +49,9 @@ use = "sqlite"                  # or "memory", with the plugin that brings it
 [store.sqlite]
 path = "data/countersign.db"
 
+#[mail]
+#templates = "mails"            # other languages and wordings: mails/de/email-code.txt, a file each
+
 [mfa]
 issuer = "Countersign"          # the name that an authenticator app shows
 #challenge_ttl  = "5m"          # how long a login waits for its second factor
