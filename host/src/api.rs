@@ -4,7 +4,7 @@ use crate::{
     auth::{self, Asked, Cookie, Reply, Row},
     http::{self, Call as Http, Credential, Failure},
     kernel::{Call, Mounted, Origin, matches},
-    mail, sessions,
+    sessions,
 };
 use axum::{
     Router,
@@ -41,6 +41,12 @@ async fn readyz(State(host): State<Arc<Host>>) -> Result<Response<Body>, Failure
     }
 }
 
+/// Whether a page posts a form to that path.
+pub(crate) fn takes_forms(host: &Host, path: &str) -> bool {
+    let below = path.strip_prefix(MOUNT).unwrap_or_default();
+    host.kernel.routes(below).iter().any(|mounted| mounted.route.form)
+}
+
 enum Found<'h> {
     /// A row, and what stands for `{id}` in its path.
     Own(&'static Row, String),
@@ -75,12 +81,6 @@ async fn answer(State(host): State<Arc<Host>>, received: Http) -> Result<Respons
     let origin = Origin {
         peer: received.peer.to_string(),
         request: received.id.to_string(),
-        language: received
-            .headers
-            .get(header::ACCEPT_LANGUAGE)
-            .and_then(|header| header.to_str().ok())
-            .map(mail::preferences)
-            .unwrap_or_default(),
         actor: "anonymous".into(),
         cookies: if bearer { Vec::new() } else { host.cookie.all_beside(&received.headers) },
     };

@@ -31,6 +31,8 @@ impl Host {
         let trusts = move |address| proxies.iter().any(|proxy| proxy.contains(address));
         let site = Site::new(self.config.public_url.origin(), &self.config.allowed_hosts, trusts)
             .map_err(|why| StartError(vec![why]))?;
+        let host = self.clone();
+        let site = site.forms(move |path| api::takes_forms(&host, path));
         Ok(App::new(site.development(development), api::router(self.clone())))
     }
 

@@ -79,6 +79,13 @@ impl<'a> Request<'a> {
     pub fn body(&self) -> &[u8] {
         self.flat.find(BODY).map_or(&[], |item| item.a)
     }
+    /// Whether the body is a form's fields: what a page posts without scripts.
+    pub fn is_form(&self) -> bool {
+        let media = self.header("content-type").and_then(|value| value.split(|byte| *byte == b';').next());
+        media.is_some_and(|media| {
+            media.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+        })
+    }
     /// The body as JSON; an empty body is an empty object. Give the type `deny_unknown_fields`: unknown and
     /// duplicate keys and wrong types are 400. The error names the place and never repeats a value.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
@@ -122,20 +129,33 @@ pub struct Route {
     pub path: Cow<'static, str>,
     /// Who may call it.
     pub access: Access,
+    /// Whether it takes the form of a page of its own beside JSON (`application/x-www-form-urlencoded`). Forms are
+    /// refused everywhere else.
+    pub form: bool,
 }
 
 impl Route {
     /// A `GET` route.
     pub const fn get(path: &'static str, access: Access) -> Self {
-        Self { method: Cow::Borrowed("GET"), path: Cow::Borrowed(path), access }
+        Self::new("GET", path, access)
     }
     /// A `POST` route.
     pub const fn post(path: &'static str, access: Access) -> Self {
-        Self { method: Cow::Borrowed("POST"), path: Cow::Borrowed(path), access }
+        Self::new("POST", path, access)
     }
     /// A `DELETE` route.
     pub const fn delete(path: &'static str, access: Access) -> Self {
-        Self { method: Cow::Borrowed("DELETE"), path: Cow::Borrowed(path), access }
+        Self::new("DELETE", path, access)
+    }
+    const fn new(method: &'static str, path: &'static str, access: Access) -> Self {
+        Self { method: Cow::Borrowed(method), path: Cow::Borrowed(path), access, form: false }
+    }
+    /// The same, which also takes the form of a page of its own. The host has seen by then that no other site
+    /// sent it.
+    #[must_use]
+    pub const fn with_form(mut self) -> Self {
+        self.form = true;
+        self
     }
 
     pub(crate) fn item(&self, tag: u32) -> Item<'_> {
@@ -144,7 +164,7 @@ impl Route {
             Access::Enrolling => 1,
             Access::Session => 2,
         };
-        Item { tag, code, x: 0, y: 0, a: self.method.as_bytes(), b: self.path.as_bytes() }
+        Item { tag, code, x: self.form.into(), y: 0, a: self.method.as_bytes(), b: self.path.as_bytes() }
     }
     pub(crate) fn read(item: &Item<'_>) -> Self {
         Self {
@@ -156,6 +176,7 @@ impl Route {
                 // Also what a newer plugin might ask for: the strictest of what is known.
                 _ => Access::Session,
             },
+            form: item.x != 0,
         }
     }
 }

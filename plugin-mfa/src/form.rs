@@ -1,12 +1,6 @@
 //! Bodies of forms (WHATWG URL, 5.1): the one that a mailed link's page posts.
 use countersign_plugin_api::{Refusal, Request, Secret};
 
-/// Whether a request brings a form.
-pub(crate) fn is_form(request: &Request<'_>) -> bool {
-    let media = request.header("content-type").and_then(|value| value.split(|byte| *byte == b';').next());
-    media.is_some_and(|media| media.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded"))
-}
-
 /// The fields of a form, in the order of `names`. One that is not among them, comes twice, or does not decode
 /// is refused, as it is in JSON.
 pub(crate) fn fields<const N: usize>(
@@ -85,8 +79,8 @@ mod tests {
             ("text/plain", false),
         ] {
             let request = Request::new("POST", "/x", b"").with_header("content-type", media.as_bytes());
-            assert_eq!(is_form(&request), form, "{media}");
+            assert_eq!(request.is_form(), form, "{media}");
         }
-        assert!(!is_form(&Request::new("POST", "/x", b"")));
+        assert!(!Request::new("POST", "/x", b"").is_form());
     }
 }

@@ -68,6 +68,7 @@ pub(crate) fn ask(call: &Call<'_>, mounted: &Mounted, asked: &Asked<'_>) -> Resu
         }
         super::end_older(call)?;
         let entered = login::enter(call, &account, proven.mode, proven.amr, asked.agent)?;
+        let entered = if asked.request.is_form() { onward(entered) } else { entered };
         let cookies = std::mem::take(&mut reply.cookies);
         reply = entered;
         reply.cookies.extend(cookies);
@@ -76,4 +77,15 @@ pub(crate) fn ask(call: &Call<'_>, mounted: &Mounted, asked: &Asked<'_>) -> Resu
         reply.cookie = Cookie::Clear;
     }
     Ok(reply)
+}
+
+/// Where the browser of a page goes after a sign-in: by a path of this site that nobody can choose.
+fn onward(reply: Reply) -> Reply {
+    let enrol = |body: &Map<String, Value>| body.get("session")?.get("enrollment_required")?.as_bool();
+    let page = match &reply.body {
+        _ if reply.status == 202 => "/mfa/challenge",
+        Some(body) if enrol(body) == Some(true) => "/settings/mfa",
+        _ => "/",
+    };
+    Reply { status: 303, body: None, headers: vec![("location", page.into())], ..reply }
 }

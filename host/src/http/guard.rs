@@ -12,6 +12,8 @@ enum Media {
     Unsaid,
     /// `application/json`, in UTF-8.
     Json,
+    /// A form's fields, as a page without scripts posts them.
+    Form,
     /// Anything else, and what cannot be read.
     Other,
 }
@@ -28,9 +30,10 @@ pub(super) fn check(site: &Site, request: &Parts, has_body: bool) -> Result<(), 
     }
     match media {
         Media::Json => Ok(()),
+        Media::Form if request.method == Method::POST && site.takes_forms(request.uri.path()) => Ok(()),
         Media::Unsaid if !has_body => Ok(()),
         // With no body, a safe request's media type describes nothing.
-        Media::Other if !has_body && is_safe(&request.method) => Ok(()),
+        Media::Form | Media::Other if !has_body && is_safe(&request.method) => Ok(()),
         _ => Err(Refusal::new(Problem::UnsupportedMediaType).saying("Send the body as application/json")),
     }
 }
@@ -103,12 +106,16 @@ fn media(headers: &HeaderMap) -> Media {
         None => return Media::Unsaid,
     };
     let mut parts = value.split(';').map(str::trim);
-    let is_json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+    let kind = match parts.next().map(str::to_ascii_lowercase).as_deref() {
+        Some("application/json") => Media::Json,
+        Some("application/x-www-form-urlencoded") => Media::Form,
+        _ => return Media::Other,
+    };
     let utf_8 = |part: &str| {
         let charset = part.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("charset"));
         charset.is_some_and(|(_, value)| value.trim_matches('"').eq_ignore_ascii_case("utf-8"))
     };
-    if is_json && parts.all(utf_8) { Media::Json } else { Media::Other }
+    if parts.all(utf_8) { kind } else { Media::Other }
 }
 
 enum Only<'a> {

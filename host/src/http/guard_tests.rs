@@ -2,6 +2,8 @@ use super::*;
 use axum::http::Request;
 
 const OK: u16 = 200;
+/// Takes a form.
+const CONFIRM: &str = "/api/auth/mfa/magic-link/verify";
 
 /// Method, headers, and whether there is a body.
 type Shape<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
@@ -9,6 +11,7 @@ type Shape<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
 /// The status that a request gets at https://auth.example.org, which also answers for app.example.org.
 fn status(method: &str, target: &str, lines: &[(&str, &str)], has_body: bool) -> u16 {
     let site = Site::new("https://auth.example.org", &["app.example.org".into()], |_| false).unwrap();
+    let site = site.forms(|path| path == CONFIRM);
     let mut request = Request::builder().method(method).uri(target);
     for (name, value) in lines {
         request = request.header(*name, *value);
@@ -91,11 +94,9 @@ fn no_cross_site_shape_passes() {
     ];
     for (method, lines, has_body) in shapes {
         let lines = [&[HOST, COOKIE], *lines].concat();
-        assert_eq!(
-            status(method, "/api/auth/login", &lines, *has_body),
-            403,
-            "{method} {lines:?} {has_body}"
-        );
+        for path in ["/api/auth/login", CONFIRM] {
+            assert_eq!(status(method, path, &lines, *has_body), 403, "{method} {path} {lines:?} {has_body}");
+        }
     }
 }
 
@@ -163,6 +164,26 @@ fn a_body_is_json_in_utf_8_or_refused() {
         assert_eq!(status("POST", "/api/auth/login", lines, true), 415, "{lines:?}");
     }
     assert_eq!(status("GET", "/api/auth/me", &[HOST, FORM], true), 415, "a body, whatever the method");
+}
+
+#[test]
+fn a_form_is_taken_where_a_page_posts_one_from_this_site_and_nowhere_else() {
+    let same = fetch("same-origin");
+    let utf_8 = ("content-type", "application/x-www-form-urlencoded; charset=UTF-8");
+    for (method, path, lines, expected) in [
+        ("POST", CONFIRM, &[HOST, same, NULL, FORM][..], OK),
+        ("POST", CONFIRM, &[HOST, same, FORM], OK),
+        ("POST", CONFIRM, &[HOST, OWN, utf_8], OK),
+        ("POST", CONFIRM, &[HOST, FORM], 403),
+        ("POST", CONFIRM, &[HOST, OWN, ("content-type", "text/plain")], 415),
+        ("POST", CONFIRM, &[HOST, OWN, FORM, ("content-encoding", "gzip")], 415),
+        ("GET", CONFIRM, &[HOST, OWN, FORM], 415),
+        ("DELETE", CONFIRM, &[HOST, OWN, FORM], 415),
+        ("POST", "/api/auth/mfa/magic-link/verify/", &[HOST, OWN, FORM], 415),
+        ("POST", "/api/auth/login", &[HOST, OWN, FORM], 415),
+    ] {
+        assert_eq!(status(method, path, lines, true), expected, "{method} {path} {lines:?}");
+    }
 }
 
 #[test]

@@ -115,12 +115,13 @@ pub(super) fn blank(status: StatusCode) -> Response<Body> {
     answer(status, json(&document))
 }
 
-/// Makes a problem document of an error that is none: the router's own 404 and 405, an extractor's 400.
+/// Makes a problem document of an error that is none: the router's own 404 and 405, an extractor's 400. A page is
+/// for people, and stays one.
 pub(super) fn ensure(response: Response<Body>) -> Response<Body> {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
-    let content_type = response.headers().get(header::CONTENT_TYPE);
-    if !is_error || content_type.is_some_and(|media| media == CONTENT_TYPE) {
+    let media = response.headers().get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    if !is_error || media == CONTENT_TYPE.as_bytes() || media.starts_with(b"text/html") {
         return response;
     }
     let problem = match status.as_u16() {

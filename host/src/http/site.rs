@@ -8,6 +8,7 @@ pub struct Site {
     public: Host,
     others: Vec<Host>,
     trusts: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    forms: Box<dyn Fn(&str) -> bool + Send + Sync>,
     development: bool,
 }
 
@@ -42,7 +43,18 @@ impl Site {
             .iter()
             .map(|text| host(text).ok_or_else(|| format!("`{text}` is not a host with or without a port")))
             .collect();
-        Ok(Self { https, public, others: others?, trusts: Box::new(trusts), development: false })
+        let forms = Box::new(|_: &str| false);
+        Ok(Self { https, public, others: others?, trusts: Box::new(trusts), forms, development: false })
+    }
+
+    /// Takes forms at the paths of which `at` says so; everywhere else a body is JSON.
+    #[must_use]
+    pub fn forms(mut self, at: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.forms = Box::new(at);
+        self
+    }
+    pub(super) fn takes_forms(&self, path: &str) -> bool {
+        (self.forms)(path)
     }
 
     /// Marks every answer as coming from a development server.

@@ -153,7 +153,7 @@ pub(super) fn verify(
     context: &dyn Context,
 ) -> Result<Decision, Refusal> {
     enabled(config)?;
-    if !form::is_form(request) {
+    if !request.is_form() {
         let Verify { token, session } = request.json()?;
         let mode = match session {
             Mode::Cookie => SessionMode::Cookie,

@@ -39,7 +39,7 @@ pub(crate) static ROUTES: [(Route, Handle); 17] = [
     (Route::post("/otp/verify", Anyone), email_otp::verify),
     (Route::post("/magic-link/send", Anyone), magic_link::send),
     (Route::get("/magic-link/verify", Anyone), magic_link::show),
-    (Route::post("/magic-link/verify", Anyone), magic_link::verify),
+    (Route::post("/magic-link/verify", Anyone).with_form(), magic_link::verify),
     (Route::get("/challenge/status", Anyone), challenge::status),
     (Route::post("/challenge/cancel", Anyone), challenge::cancel),
     (Route::get("/trusted-browsers", Session), trust::list),
