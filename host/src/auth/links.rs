@@ -12,38 +12,74 @@ use countersign_plugin_api::{Claims, Problem, Refusal, Time, Token};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
+use subtle::ConstantTimeEq;
 
 const BUCKETS: u32 = 4096;
 /// So many mails of one kind an account gets per [`PER`].
 const SENDS: usize = 3;
-const PER: Duration = Duration::from_mins(10);
+pub(super) const PER: Duration = Duration::from_mins(10);
 
 /// What a link is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// To set a new password.
     PasswordReset,
+    /// To make an account.
+    Registration,
+    /// To prove the address of one.
+    Email,
 }
 
 impl Purpose {
-    pub(super) fn lasts(self) -> Duration {
+    pub(super) const fn lasts(self) -> Duration {
         match self {
-            Self::PasswordReset => Duration::from_mins(30),
+            Self::PasswordReset | Self::Registration | Self::Email => Duration::from_mins(30),
         }
     }
-    fn name(self) -> &'static str {
+    /// How a mail says it.
+    pub(super) fn minutes(self) -> String {
+        (self.lasts().as_secs() / 60).to_string()
+    }
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::PasswordReset => "password-reset",
+            Self::Registration => "registration",
+            Self::Email => "email",
         }
     }
 }
 
-#[derive(Default, Serialize, Deserialize)]
-struct Links {
-    /// The hash of the newest link's id.
+/// The newest link of a kind, and when mails with such were sent, within the last period.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Links {
+    /// The hash of its id.
     newest: Option<[u8; 32]>,
-    /// When mails were sent, within the last period.
     sent: Vec<u64>,
+}
+
+impl Links {
+    /// Makes a link the newest, and counts its mail; whether there may be one more.
+    pub(super) fn send(&mut self, id: &str, now: Time) -> bool {
+        self.sent.retain(|at| Time::from_secs(*at) + PER > now);
+        let allowed = self.sent.len() < SENDS;
+        if allowed {
+            self.sent.push(now.secs());
+            self.newest = Some(Sha256::digest(id).into());
+        }
+        allowed
+    }
+    /// Uses up the link with that id; whether there was one to use.
+    pub(super) fn spend(&mut self, id: &str) -> bool {
+        let hash: [u8; 32] = Sha256::digest(id).into();
+        self.newest.take_if(|newest| bool::from(newest.ct_eq(&hash))).is_some()
+    }
+}
+
+/// A new link's id.
+pub(super) fn draw(call: &Call<'_>) -> String {
+    let mut id = [0; 32];
+    call.random(&mut id);
+    crate::kernel::hex(&id)
 }
 
 fn key(call: &Call<'_>, purpose: Purpose, email: &Email, account: Option<&Account>) -> Vec<u8> {
@@ -69,15 +105,8 @@ pub(super) fn issue(
     let mut links: Links =
         call.read(key.clone())?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default();
     let now = call.now();
-    links.sent.retain(|at| Time::from_secs(*at) + PER > now);
-    let mut id = [0; 32];
-    call.random(&mut id);
-    let id = crate::kernel::hex(&id);
-    let allowed = links.sent.len() < SENDS;
-    if allowed {
-        links.sent.push(now.secs());
-        links.newest = Some(Sha256::digest(&id).into());
-    }
+    let id = draw(call);
+    let allowed = links.send(&id, now);
     let kept = purpose.lasts().max(PER);
     call.put(key, &encode(&links)?, now + kept, false)?;
     let claims = Claims {
@@ -101,11 +130,9 @@ pub(super) fn spend(call: &Call<'_>, purpose: Purpose, token: &str) -> Result<Ac
     let key = key(call, purpose, &email, Some(&account));
     let links: Option<Links> = call.read(key.clone())?.map(|bytes| decode(&bytes)).transpose()?;
     let mut links = links.ok_or_else(invalid)?;
-    let hash: [u8; 32] = Sha256::digest(&claims.id).into();
-    if links.newest != Some(hash) || claims.session != account.epoch.to_string() {
+    if claims.session != account.epoch.to_string() || !links.spend(&claims.id) {
         return Err(invalid());
     }
-    links.newest = None;
     call.put(key, &encode(&links)?, call.now() + PER, false)?;
     Ok(account)
 }

@@ -1,50 +1,13 @@
-//! Signing up and signing in.
+//! Signing in.
 use super::{Asked, Reply, budget::Budget, end_older};
 use crate::{
     accounts::{self, Account, Email, MAX_PASSWORD, Password},
-    config::Registration,
     kernel::{Call, HOST},
     sessions,
 };
 use countersign_plugin_api::{Event, Login, Problem, Refusal, Secret, SessionKind, SessionMode, Verdict};
 use serde::Deserialize;
 use serde_json::{Map, json};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Register {
-    email: String,
-    password: Secret<String>,
-    #[serde(default)]
-    session: Mode,
-}
-
-/// `POST /register`
-pub(super) fn register(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal> {
-    if asked.config.registration != Registration::Open {
-        return Err(Refusal::new(Problem::Forbidden).saying("Registration is closed"));
-    }
-    let body: Register = asked.request.json()?;
-    let email = Email::parse(&body.email)?;
-    let account = sign_up(call, &email, "user", &body.password)?;
-    end_older(call)?;
-    call.audit(HOST, &Event::success("account.registered", &account.id));
-    // Registering counts as a fresh password proof; the new account still passes the gate like any other.
-    let reply = enter(call, &account, body.session.mode(), vec![sessions::PASSWORD.into()], asked.agent)?;
-    Ok(Reply { status: 201, ..reply })
-}
-
-/// Makes an account once the password has met the policy.
-pub(crate) fn sign_up(
-    call: &Call<'_>,
-    email: &Email,
-    role: &str,
-    password: &Secret<String>,
-) -> Result<Account, Refusal> {
-    accounts::check_password(call, password.expose(), &[email.folded(), email.local()])?;
-    let password = Password::new(call, password.expose())?;
-    accounts::create(call, email, role, password)
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,16 +18,17 @@ struct SignIn {
     session: Mode,
 }
 
+/// How the session is asked for.
 #[derive(Deserialize, Default, Clone, Copy)]
 #[serde(rename_all = "lowercase")]
-enum Mode {
+pub(super) enum Mode {
     #[default]
     Cookie,
     Bearer,
 }
 
 impl Mode {
-    fn mode(self) -> SessionMode {
+    pub(super) fn mode(self) -> SessionMode {
         match self {
             Self::Cookie => SessionMode::Cookie,
             Self::Bearer => SessionMode::Bearer,

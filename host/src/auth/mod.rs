@@ -2,17 +2,19 @@
 //!
 //! Each operation is a function of one call: it reads and decides, and the kernel carries it out.
 mod budget;
+mod email;
 mod links;
 mod login;
 mod password;
 pub(crate) mod plugin;
 mod redirect;
+mod registration;
 mod reset;
 mod session;
 mod views;
 
 pub(crate) use budget::Budget;
-pub(crate) use login::sign_up;
+pub(crate) use registration::{address as registering, sign_up};
 pub(crate) use session::listed;
 pub(crate) use views::{caller_json, user_json};
 
@@ -112,7 +114,9 @@ pub(crate) struct Row {
 
 /// The host's own routes.
 pub(crate) const ROUTES: &[Row] = &[
-    Row { method: "POST", path: "/register", run: login::register },
+    Row { method: "POST", path: "/register", run: registration::register },
+    Row { method: "POST", path: "/email/verify", run: email::verify },
+    Row { method: "POST", path: "/email/verify/send", run: email::send },
     Row { method: "POST", path: "/login", run: login::login },
     Row { method: "POST", path: "/logout", run: session::logout },
     Row { method: "GET", path: "/session", run: session::show },

@@ -28,9 +28,8 @@ pub(super) fn ask(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal> 
     let purpose = Purpose::PasswordReset;
     let token = links::issue(call, purpose, &email, account.as_ref())?;
     if let (Some(token), Some(account)) = (token, account) {
-        let minutes = (purpose.lasts().as_secs() / 60).to_string();
         let draft = Draft::new("password-reset", &account.id, call.now() + purpose.lasts());
-        call.message(&draft.with("token", &token).with("minutes", &minutes))?;
+        call.message(&draft.with("token", &token).with("minutes", &purpose.minutes()))?;
         call.audit(HOST, &Event::success("password.reset-asked", &account.id));
     }
     Ok(Reply::json(202, Map::new()))

@@ -2,8 +2,7 @@
 use super::{Failure, Report};
 use crate::{
     config::Config,
-    kernel::{StartError, Strictness},
-    people,
+    kernel::{Kernel, StartError, Strictness},
 };
 use serde_json::json;
 use std::path::Path;
@@ -11,7 +10,7 @@ use std::path::Path;
 /// `config check`: everything that `serve` would refuse, and nothing else.
 pub(super) fn run(file: &Path, dev: bool) -> Result<Report, Failure> {
     let config = whole(file, dev)?;
-    people::check(&config, strictness(dev))?;
+    Kernel::check(&config, strictness(dev))?;
     let text = format!("{}: no problems; {} plugins", file.display(), config.plugins.len());
     Ok(Report::new(text, json!({ "file": file.display().to_string(), "plugins": config.plugins.len() })))
 }
@@ -34,7 +33,7 @@ pub(super) fn whole(file: &Path, dev: bool) -> Result<Config, Failure> {
     // What both say, word for word, is said once.
     let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let failure = Failure::from(problems);
-    match people::check(&config, strictness(dev)) {
+    match Kernel::check(&config, strictness(dev)) {
         Ok(()) => Err(failure),
         Err(StartError(more)) => {
             let more = more.into_iter().filter(|text| !said.contains(text)).collect();

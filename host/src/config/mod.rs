@@ -34,7 +34,6 @@ mod tests;
 
 pub use address::PublicUrl;
 pub use cidr::Cidr;
-pub(crate) use nearest::nearest;
 pub use problem::{Problem, Problems};
 pub use source::Place;
 
@@ -83,8 +82,6 @@ pub struct Config {
     pub store: String,
     /// The name under which a plugin registers the delivery, if mail is sent.
     pub delivery: Option<String>,
-    /// Where other languages and wordings of mails lie; absolute.
-    pub mail_templates: Option<PathBuf>,
     /// In the order of the file, which is the order of loading.
     pub plugins: Vec<PluginEntry>,
     folder: PathBuf,
@@ -123,7 +120,7 @@ pub enum Registration {
     Closed,
     /// Anybody, with an address that is not proven.
     Open,
-    /// Whoever proves the address.
+    /// Whoever proves the address, by a mailed link.
     Verified,
 }
 

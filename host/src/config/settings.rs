@@ -17,7 +17,7 @@ use std::{
 };
 
 /// The names at the top of the file that are the host's, and so no plugin's.
-pub(super) const OWN: [&str; 15] = [
+pub(super) const OWN: [&str; 14] = [
     "listen",
     "public_url",
     "allowed_hosts",
@@ -31,7 +31,6 @@ pub(super) const OWN: [&str; 15] = [
     "password",
     "store",
     "delivery",
-    "mail",
     "plugin",
 ];
 
@@ -53,12 +52,20 @@ pub(super) fn read(
     let listen = listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
     let public_url = public_url(&mut root, listen);
     let token_secret = seed::token_secret(env);
+    let registration = root.read("registration", registration).unwrap_or(Registration::Closed);
+    let mut delivery = root.table("delivery");
+    let delivery_name = delivery.read("use", registered);
+    if registration == Registration::Verified && !delivery.has("use") {
+        let why = "\"verified\" proves addresses by mail: name what sends it with `use` in [delivery], or write \"closed\"";
+        root.refuse("registration", why);
+    }
+    delivery.finish_beside_tables();
     let config = Config {
         file: document.source.file.clone(),
         listen,
         allowed_hosts: root.list("allowed_hosts", |node| parsed(node).map(|AllowedHost(host)| host)),
         trusted_proxies: root.list("trusted_proxies", parsed),
-        registration: root.read("registration", registration).unwrap_or(Registration::Closed),
+        registration,
         data_dir: root.read("data_dir", |node| path(node, folder)).unwrap_or_else(|| folder.join("data")),
         plugin_dir: root
             .read("plugin_dir", |node| path(node, folder))
@@ -85,18 +92,7 @@ pub(super) fn read(
             store.finish_beside_tables();
             named.unwrap_or_default()
         },
-        delivery: {
-            let mut delivery = root.table("delivery");
-            let named = delivery.read("use", registered);
-            delivery.finish_beside_tables();
-            named
-        },
-        mail_templates: {
-            let mut mail = root.table("mail");
-            let folder = mail.read("templates", |node| path(node, folder));
-            mail.finish();
-            folder
-        },
+        delivery: delivery_name,
         plugins: plugins(root.tables("plugin")),
         public_url: public_url.unwrap_or_else(PublicUrl::nowhere),
         folder: folder.to_owned(),
@@ -126,11 +122,9 @@ fn registration(node: &Node) -> Result<Registration, String> {
     match node.text() {
         Some("closed") => Ok(Registration::Closed),
         Some("open") => Ok(Registration::Open),
-        Some("verified") => Err("\"verified\" proves addresses by mail, and this build cannot send mail: \
-                 write \"closed\" or \"open\""
-            .into()),
-        Some(other) => Err(format!("`{other}` must be \"closed\" or \"open\"")),
-        None => Err(expected("\"closed\" or \"open\"", node)),
+        Some("verified") => Ok(Registration::Verified),
+        Some(other) => Err(format!("`{other}` must be \"verified\", \"closed\" or \"open\"")),
+        None => Err(expected("\"verified\", \"closed\" or \"open\"", node)),
     }
 }
 

@@ -21,8 +21,8 @@ public_url = "{origin}"
 # Networks of reverse proxies whose forwarded headers are believed.
 #trusted_proxies = ["127.0.0.1"]
 
-# Who may make an account: "closed" (an administrator makes them) or "open" (anybody, with an
-# address that is not proven).
+# Who may make an account: "closed" (an administrator makes them), "verified" (whoever confirms a
+# mailed link; needs a [delivery]) or "open" (anybody, with an address that is not proven).
 registration = "{registration}"
 
 #data_dir   = "data"
@@ -49,8 +49,12 @@ use = "sqlite"                  # or "memory", with the plugin that brings it
 [store.sqlite]
 path = "data/countersign.db"
 
-#[mail]
-#templates = "mails"            # other languages and wordings: mails/de/email-code.txt, a file each
+#[delivery]
+#use = "smtp"                   # what sends mail: "smtp", or "log" for development
+
+#[delivery.smtp]
+#url  = "smtps://mail.example.org"
+#from = "Countersign <no-reply@example.org>"
 
 [mfa]
 issuer = "Countersign"          # the name that an authenticator app shows

@@ -264,6 +264,18 @@ impl Kernel {
         self.store.usage()
     }
 
+    /// Refuses while the store is nearly full: nothing is evicted there, so those who have an account need the rest.
+    pub(crate) fn has_room_for_accounts(&self) -> Result<(), Refusal> {
+        let held = self.store.usage()?;
+        let full = |held: u64, most: u64| most > 0 && held >= most - most / 10;
+        if full(held.records, held.max_records) || full(held.bytes, held.max_bytes) {
+            return Err(Refusal::new(Problem::StoreUnavailable)
+                .saying("There is no room for another account at present")
+                .because("nine tenths of the store's capacity are used, so nobody can register"));
+        }
+        Ok(())
+    }
+
     /// Whether the store answers.
     pub fn is_ready(&self) -> bool {
         let mut keys = Keys::new();

@@ -203,7 +203,7 @@ impl Kernel {
                 let Some(bytes) = call.read(key.to_vec())? else { return Ok(None) };
                 let row: Row = decode(&bytes)?;
                 if row.claimed {
-                    call.audit(HOST, &failure("mail.uncertain", &row, "the host ended while it was sent"));
+                    record(call, &failure("mail.uncertain", &row, "the host ended while it was sent"));
                     call.delete(key.to_vec())?;
                     return Ok(None);
                 }
@@ -231,7 +231,7 @@ impl Kernel {
             let why = match &sent {
                 Ok(()) => {
                     let event = Event::success("mail.sent", &row.subject_id).with("template", &row.template);
-                    call.audit(HOST, &event);
+                    record(call, &event);
                     call.delete(key.to_vec())?;
                     return Ok(Outcome::Sent);
                 }
@@ -244,11 +244,19 @@ impl Kernel {
                 Err(Undelivered::Later(why) | Undelivered::Never(why)) => why,
             };
             tracing::error!(target: "countersign::outbox", template = row.template, tries, why, "not delivered");
-            call.audit(HOST, &failure("mail.failed", &row, why));
+            record(call, &failure("mail.failed", &row, why));
             call.delete(key.to_vec())?;
             Ok(Outcome::Gone)
         })
         .await
+    }
+}
+
+/// Records what became of a mail to an account. Strangers cause the mails of sign-ups that wait for their link, and
+/// no account's record is theirs to fill.
+fn record(call: &Call<'_>, event: &Event<'_>) {
+    if !event.subject.starts_with(':') {
+        call.audit(HOST, event);
     }
 }
 
