@@ -32,13 +32,10 @@ async fn healthz() -> Response<Body> {
     json(StatusCode::OK, br#"{"status":"ok"}"#.to_vec())
 }
 
-/// Ready: the store answers. Required plugins are loaded, or the host would not have started.
+/// Ready: the store answers, and no plugin hangs. Required plugins are loaded, or the host would not have started.
 async fn readyz(State(host): State<Arc<Host>>) -> Result<Response<Body>, Failure> {
-    if host.kernel.is_ready() {
-        Ok(json(StatusCode::OK, br#"{"status":"ready"}"#.to_vec()))
-    } else {
-        Err(Problem::StoreUnavailable.into())
-    }
+    host.kernel.readiness()?;
+    Ok(json(StatusCode::OK, br#"{"status":"ready"}"#.to_vec()))
 }
 
 /// Whether a page posts a form to that path.

@@ -20,6 +20,9 @@ impl Host {
     pub async fn start(config: Config, strict: Strictness) -> Result<Arc<Self>, StartError> {
         let kernel = Arc::new(people::kernel(&config, strict).await?);
         tokio::spawn(kernel.clone().deliver());
+        kernel.watch_store().map_err(|error| {
+            StartError(vec![format!("no thread that asks the store can be started: {error}")])
+        })?;
         let domain = config.session.cookie_domain.as_deref();
         let cookie = Cookie::new("countersign", config.public_url.is_https(), domain);
         Ok(Arc::new(Self { kernel, config, cookie }))

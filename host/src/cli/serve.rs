@@ -7,7 +7,8 @@ use crate::{
     http::{Server, ServerLimits},
     logs::{self, Format},
 };
-use std::{ffi::OsString, path::Path, sync::Arc};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -15,8 +16,12 @@ use tokio::{
 
 /// What makes the loader run code that no pin names.
 const PRELOADS: [&str; 3] = ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"];
-/// More threads than cores: calls into plugins and the store run on them.
-const SPARE: usize = 2;
+/// More threads than cores: calls into plugins and the store run on them, and some may hang.
+const SPARE: usize = 4;
+/// Descriptors beside those of connections: the store's files, listeners, the loader's.
+const DESCRIPTORS: u64 = 256;
+/// For threads that hang in a plugin, once all is answered: the process ends without them.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) fn run(file: &Path, args: &Serve, json: bool) -> Result<(), Failure> {
     let preloads = preloads(|name| std::env::var_os(name));
@@ -38,7 +43,31 @@ pub(super) fn run(file: &Path, args: &Serve, json: bool) -> Result<(), Failure> 
     }
     let data_dir = DataDir::claim(&config.data_dir).map_err(Failure::new)?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from) + SPARE;
-    runtime(threads)?.block_on(serve(config, args.dev, &data_dir))
+    let limits = ServerLimits::default();
+    raise_descriptors(limits.max_connections);
+    let runtime = runtime(threads)?;
+    let ended = runtime.block_on(serve(config, args.dev, &data_dir, limits));
+    runtime.shutdown_timeout(PATIENCE);
+    ended
+}
+
+/// Each connection needs a descriptor, and the usual soft limit, made for `select`, is 1024.
+fn raise_descriptors(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = DESCRIPTORS + connections as u64;
+    let (has, most) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
+    if has >= wanted {
+        return;
+    }
+    let possible = wanted.min(most);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(possible), maximum: limit.maximum });
+    if raised.is_err() || possible < wanted {
+        let has = if raised.is_ok() { possible } else { has };
+        tracing::warn!(
+            target: "countersign",
+            has, wanted, "too few file descriptors for {connections} connections: raise the hard limit (ulimit -Hn, LimitNOFILE=)"
+        );
+    }
 }
 
 /// Which of them are set to anything.
@@ -46,12 +75,17 @@ fn preloads(env: impl Fn(&str) -> Option<OsString>) -> Vec<&'static str> {
     PRELOADS.into_iter().filter(|name| env(name).is_some_and(|value| !value.is_empty())).collect()
 }
 
-async fn serve(mut config: Config, dev: bool, data_dir: &DataDir) -> Result<(), Failure> {
+async fn serve(
+    mut config: Config,
+    dev: bool,
+    data_dir: &DataDir,
+    limits: ServerLimits,
+) -> Result<(), Failure> {
     // Before anything is loaded, so that a signal during the start is not lost.
     let signals = Signals::new().map_err(|error| Failure::new(format_args!("signals: {error}")))?;
     let listen = config.listen;
     let unbound = |error| Failure::new(format_args!("listen = \"{listen}\": {error}"));
-    let server = Server::bind(listen, ServerLimits::default()).await.map_err(unbound)?;
+    let server = Server::bind(listen, limits).await.map_err(unbound)?;
     let address = server.local_addr().map_err(unbound)?;
     // With port 0 the address, and a public URL that was made of it, are those that the system gave.
     if PublicUrl::of(listen).as_ref() == Some(&config.public_url) {

@@ -1,6 +1,7 @@
 //! The host's end of the control socket.
 use super::{DataDir, MAX_REQUEST, Operation, Refused, SOCKET, perform};
-use crate::app::Host;
+use crate::{app::Host, kernel::answered};
+use countersign_plugin_api::Refusal;
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 use std::{
@@ -87,7 +88,10 @@ async fn serve(stream: UnixStream, host: Arc<Host>) {
         return;
     }
     let outcome = match serde_json::from_str::<Operation>(&line) {
-        Ok(operation) => perform(&host.kernel, &host.config, operation).await,
+        Ok(operation) => {
+            let performed = async move { perform(&host.kernel, &host.config, operation).await };
+            answered(performed).await.unwrap_or_else(|overdue| Err(Refusal::from(overdue).into()))
+        }
         Err(error) => {
             let message = format!("this host does not know the command, so its version differs: {error}");
             Err(Refused { problem: "malformed".into(), message })

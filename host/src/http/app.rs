@@ -8,6 +8,7 @@ use super::{
     request::Checked,
     site::Site,
 };
+use crate::kernel::answered;
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -21,12 +22,11 @@ use std::{
     future::{Future, poll_fn},
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
     task::Poll,
     time::Duration,
 };
 use tower_service::Service;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// Below it nothing may be kept by a cache, whatever a route says.
 const API: &str = "/api/auth";
@@ -75,7 +75,7 @@ impl App {
             Ok(body) => {
                 parts.extensions.insert(Checked { peer, id });
                 let span = tracing::info_span!(target: "countersign::http", "request", %id);
-                self.route(Request::from_parts(parts, Body::from(body))).instrument(span).await
+                self.route(Request::from_parts(parts, Body::from(body)), span).await
             }
             Err(response) => {
                 last |= has_body;
@@ -107,10 +107,10 @@ impl App {
         guard::check(&self.site, request, has_body)
     }
 
-    /// A panic in a handler is that request's failure and nobody else's.
-    async fn route(&self, request: Request<Body>) -> Response<Body> {
-        let mut answering = pin!(self.router.clone().call(request));
-        let outcome = poll_fn(|context| {
+    /// A panic in a handler is that request's failure and nobody else's, and so is a plugin that hangs.
+    async fn route(&self, request: Request<Body>, span: Span) -> Response<Body> {
+        let mut answering = Box::pin(self.router.clone().call(request));
+        let outcome = poll_fn(move |context| {
             match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
                 Ok(Poll::Pending) => Poll::Pending,
                 Ok(Poll::Ready(Ok::<_, Infallible>(response))) => Poll::Ready(Some(response)),
@@ -121,9 +121,12 @@ impl App {
                 }
             }
         });
-        outcome.await.unwrap_or_else(|| {
-            problem::refused(&Refusal::new(Problem::PluginFault).because("a handler of the host panicked"))
-        })
+        let panicked = || Refusal::new(Problem::PluginFault).because("a handler of the host panicked");
+        match answered(outcome.instrument(span)).await {
+            Ok(Some(response)) => response,
+            Ok(None) => problem::refused(&panicked()),
+            Err(overdue) => problem::refused(&overdue.into()),
+        }
     }
 
     /// The headers that every answer has. A page brings a policy of its own.

@@ -23,7 +23,6 @@ use sha2::{Digest, Sha256};
 use std::{
     cell::{OnceCell, RefCell},
     collections::{BTreeMap, HashMap},
-    time::Duration,
 };
 use zeroize::{Zeroize, Zeroizing};
 
@@ -387,6 +386,3 @@ impl<'k> Call<'k> {
         self.place(subject).key(HOST, name)
     }
 }
-
-/// How long a batch may take to become durable before the answer is 503.
-pub(super) const DEADLINE: Duration = Duration::from_secs(2);

@@ -2,9 +2,10 @@
 use super::{
     Kernel,
     audit::Origin,
-    call::{Call, DEADLINE, Memo},
+    call::{Call, Memo},
+    watchdog::{self, DEADLINE},
 };
-use countersign_plugin_api::{Batch, Completion, Latency, Problem, Refusal, StoreError, kernel::OnDone};
+use countersign_plugin_api::{Batch, Completion, Problem, Refusal, StoreError, kernel::OnDone};
 use parking_lot::Mutex;
 use std::{
     future::Future,
@@ -35,7 +36,7 @@ impl Kernel {
         let (mut attempts, mut hashes) = (0, 0);
         let mut turn = None;
         loop {
-            let attempt = self.inline(|| self.attempt(origin, &memo, &decide));
+            let attempt = self.attend(|| self.attempt(origin, &memo, &decide))?;
             let (value, batch, outgoing, lead) = match attempt {
                 Attempt::Refused(refusal) => return Err(refusal),
                 Attempt::Pending(job) => {
@@ -67,12 +68,22 @@ impl Kernel {
                     }
                     // From the first conflict on, contenders for one home take turns; other homes go on.
                     if turn.is_none() {
-                        turn = Some(self.turns[lead % self.turns.len()].lock().await);
+                        let next = self.turns[lead % self.turns.len()].lock();
+                        // Whoever has the turn may hang in a plugin.
+                        turn = Some(tokio::time::timeout(DEADLINE, next).await.map_err(|_| {
+                            let busy = Refusal::new(Problem::Busy).because("no turn came in 2 seconds");
+                            busy.retry_after(Duration::from_secs(1))
+                        })?);
                     }
                 }
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Runs what asks plugins, watched.
+    pub(super) fn attend<T>(&self, run: impl FnOnce() -> T) -> Result<T, Refusal> {
+        watchdog::attempt(self.latency, run)
     }
 
     fn attempt<T>(
@@ -111,20 +122,18 @@ impl Kernel {
     /// Submits a batch and waits until it is durable. A store that sits on it runs into the deadline, and then
     /// nobody knows whether it was written.
     pub(crate) async fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+        if !self.health.admits_a_batch() {
+            return Err(StoreError::Unavailable);
+        }
         let slot = Arc::new(Slot::default());
-        self.inline(|| self.store.apply(batch, Completion::new(slot.clone())));
-        match tokio::time::timeout(DEADLINE, Waiting(slot)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(StoreError::Unknown),
-        }
-    }
-
-    /// Reads run on the thread that asks, unless the store says that they wait on a network.
-    fn inline<T>(&self, f: impl FnOnce() -> T) -> T {
-        match self.latency {
-            Latency::Quick => f(),
-            Latency::Waits => tokio::task::block_in_place(f),
-        }
+        let handed_over = self.attend(|| self.store.apply(batch, Completion::new(slot.clone())));
+        let outcome = match handed_over {
+            Ok(()) => tokio::time::timeout(DEADLINE, Waiting(slot)).await,
+            // It may have been written before it was late.
+            Err(_) => return Err(StoreError::Unknown),
+        };
+        self.health.batch_was(outcome.is_ok());
+        outcome.unwrap_or(Err(StoreError::Unknown))
     }
 }
 

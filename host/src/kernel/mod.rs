@@ -9,6 +9,7 @@ mod clock;
 mod elf;
 mod execute;
 mod hashing;
+mod health;
 mod keys;
 mod loader;
 mod operation;
@@ -17,10 +18,12 @@ mod path;
 mod people;
 mod place;
 mod placement;
+mod quarantine;
 mod registry;
 mod seal;
 mod token;
 mod view;
+mod watchdog;
 
 #[cfg(test)]
 mod tests;
@@ -38,15 +41,18 @@ pub(crate) use people::{Letter, People};
 pub(crate) use place::{HOST, Place};
 pub(crate) use registry::{Mounted, in_use};
 pub(crate) use view::View;
+pub(crate) use watchdog::answered;
 
 use crate::config::Config;
 use clock::Clock;
 use countersign_plugin_api::{
-    Delivery, Found, Keys, Latency, Problem, Refusal, Standing, Store, StoreError, Time, Usage, Verdict,
+    Delivery, Latency, Problem, Refusal, Standing, Store, StoreError, Time, Usage, Verdict,
 };
+use health::Health;
 use hmac::{Hmac, KeyInit, Mac};
 use parking_lot::RwLock;
 use place::Places;
+use quarantine::Quarantine;
 use seal::Seal;
 use sha2::Sha256;
 use std::{
@@ -85,6 +91,8 @@ pub struct Kernel {
     outbox: outbox::Outbox,
     pool: hashing::Pool,
     clock: Clock,
+    health: Health,
+    quarantines: Vec<Arc<Quarantine>>,
     /// One place in the queue for each of many homes, for contenders after a conflict.
     turns: Vec<tokio::sync::Mutex<()>>,
     start: [u8; 4],
@@ -158,6 +166,9 @@ impl Kernel {
         settings: Settings,
         workers: usize,
     ) -> Result<Self, StartError> {
+        watchdog::start().map_err(|error| {
+            StartError::one(format!("no thread that watches calls into plugins can be started: {error}"))
+        })?;
         let mut salt = [0; 16];
         keys::fill(&mut salt);
         let mut start = [0; 4];
@@ -189,6 +200,8 @@ impl Kernel {
             })?,
             outbox: outbox::Outbox::new(),
             clock: Clock::new(),
+            health: Health::default(),
+            quarantines: registry.quarantines,
             turns: (0..256).map(|_| tokio::sync::Mutex::default()).collect(),
             start,
             rows: AtomicU32::new(0),
@@ -261,7 +274,7 @@ impl Kernel {
 
     /// What the store holds.
     pub fn usage(&self) -> Result<Usage, StoreError> {
-        self.store.usage()
+        self.attend(|| self.store.usage()).map_err(|_| StoreError::Unavailable)?
     }
 
     /// Refuses while the store is nearly full: nothing is evicted there, so those who have an account need the rest.
@@ -274,13 +287,6 @@ impl Kernel {
                 .because("nine tenths of the store's capacity are used, so nobody can register"));
         }
         Ok(())
-    }
-
-    /// Whether the store answers.
-    pub fn is_ready(&self) -> bool {
-        let mut keys = Keys::new();
-        keys.push(&self.clock_key());
-        self.store.get(&keys, &mut Found::new()).is_ok()
     }
 
     /// The time that everything but TOTP goes by.

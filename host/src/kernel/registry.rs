@@ -1,5 +1,8 @@
 //! Loading, registering and linking: from the configured files to one frozen table.
-use super::loader::{Candidate, hex};
+use super::{
+    loader::{Candidate, hex},
+    quarantine::{Quarantine, Watched},
+};
 use crate::config::Config;
 use countersign_plugin_api::{
     Delivery, Gate, Handler, Level, Route, Store,
@@ -72,6 +75,8 @@ pub(super) struct Registry {
     pub(super) operations: HashMap<String, Operation>,
     pub(super) gate: Option<GateEntry>,
     pub(super) plugins: Vec<PluginInfo>,
+    /// How it stands with each plugin that is in use.
+    pub(super) quarantines: Vec<Arc<Quarantine>>,
 }
 
 /// A route of a plugin.
@@ -283,8 +288,11 @@ fn link(
     let mut routes: HashMap<String, Vec<Mounted>> = HashMap::new();
     let mut operations: HashMap<String, Operation> = HashMap::new();
     let mut gate: Option<GateEntry> = None;
+    let mut quarantines = Vec::new();
     for (file, plugin, collected) in all {
+        let quarantine = Quarantine::new(&plugin);
         for (name, store) in collected.stores {
+            let store: Arc<dyn Store> = Watched::new(store, &quarantine);
             if stores.insert(name.clone(), store).is_some() {
                 problems.0.push(format!("{file}: the store `{name}` is registered by another plugin too"));
             }
@@ -296,9 +304,11 @@ fn link(
         }
         for (route, handler) in collected.routes {
             let path = format!("/{plugin}{}", route.path);
+            let handler = Watched::new(handler, &quarantine);
             routes.entry(path).or_default().push(Mounted { plugin: plugin.clone(), route, handler });
         }
         for (name, handler) in collected.operations {
+            let handler = Watched::new(handler, &quarantine);
             operations.insert(format!("{plugin}.{name}"), Operation { plugin: plugin.clone(), handler });
         }
         for (record, one) in collected.gates {
@@ -307,9 +317,13 @@ fn link(
                     let other = &other.plugin;
                     problems.0.push(format!("{file}: logins are gated by the plugin `{other}` already"));
                 }
-                None => gate = Some(GateEntry { plugin: plugin.clone(), record, gate: one }),
+                None => {
+                    let one = Watched::new(one, &quarantine);
+                    gate = Some(GateEntry { plugin: plugin.clone(), record, gate: one });
+                }
             }
         }
+        quarantines.push(quarantine);
     }
     let store = stores.remove(&config.store);
     if store.is_none() && problems.0.is_empty() {
@@ -326,7 +340,7 @@ fn link(
     }
     match store {
         Some(store) if problems.0.is_empty() => {
-            Ok(Registry { store, delivery, routes, operations, gate, plugins })
+            Ok(Registry { store, delivery, routes, operations, gate, plugins, quarantines })
         }
         _ => Err(problems),
     }

@@ -3,7 +3,8 @@ mod outbox;
 
 use super::{registry::Registry, *};
 use countersign_plugin_api::{
-    Batch, Change, Completion, Context, Decision, Draft, Expect, Name, Page, Record, Refusal, Subject,
+    Batch, Change, Completion, Context, Decision, Draft, Expect, Found, Keys, Name, Page, Record, Refusal,
+    Subject,
 };
 use parking_lot::Mutex;
 use std::{
@@ -139,6 +140,7 @@ fn over(store: Arc<Plain>, ring: Arc<Ring>, delivery: Option<Arc<dyn Delivery>>)
         operations: std::collections::HashMap::default(),
         gate: None,
         plugins: Vec::new(),
+        quarantines: Vec::new(),
     };
     let settings = Settings {
         audience: "http://test".into(),
@@ -243,6 +245,25 @@ async fn a_store_that_sits_on_a_batch_is_answered_for() {
     *store.forget.lock() = true;
     let refusal = kernel.run(&NOWHERE, counted).await.unwrap_err();
     assert_eq!(refusal.problem(), Problem::StoreUnavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_confirms_nothing_is_left_alone_and_tried_now_and_then() {
+    let (kernel, store) = kernel();
+    *store.forget.lock() = true;
+    for _ in 0..10 {
+        let refusal = kernel.run(&NOWHERE, counted).await.unwrap_err();
+        assert_eq!(refusal.problem(), Problem::StoreUnavailable);
+    }
+    // The first three waited in vain. Ten took no second in which another would have been due, or hardly one.
+    assert!((3..=5).contains(&store.applies.load(SeqCst)), "{:?}", store.applies);
+    *store.forget.lock() = false;
+    let give_up = std::time::Instant::now() + Duration::from_secs(20);
+    while kernel.run(&NOWHERE, counted).await.is_err() {
+        assert!(std::time::Instant::now() < give_up, "it is never tried again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kernel.run(&NOWHERE, counted).await.expect("it is trusted again");
 }
 
 #[tokio::test]
