@@ -4,7 +4,7 @@ use crate::{
     auth::{self, Asked, Cookie, Reply, Row},
     http::{self, Call as Http, Credential, Failure},
     kernel::{Call, Mounted, Origin, matches},
-    sessions,
+    mail, sessions,
 };
 use axum::{
     Router,
@@ -78,6 +78,12 @@ async fn answer(State(host): State<Arc<Host>>, received: Http) -> Result<Respons
     let origin = Origin {
         peer: received.peer.to_string(),
         request: received.id.to_string(),
+        language: received
+            .headers
+            .get(header::ACCEPT_LANGUAGE)
+            .and_then(|header| header.to_str().ok())
+            .map(mail::preferences)
+            .unwrap_or_default(),
         actor: "anonymous".into(),
         cookies: if bearer { Vec::new() } else { host.cookie.all_beside(&received.headers) },
     };

@@ -2,7 +2,7 @@
 use crate::{
     accounts::{self, Email},
     auth,
-    config::Config,
+    config::{Config, Problems},
     kernel::{Call, Granted, Kernel, Letter, People, StartError, Strictness},
     mail::Mails,
     sessions,
@@ -14,9 +14,27 @@ struct Own {
     mails: Mails,
 }
 
+/// Everything that a start would refuse about keys, plugins and mails, without starting any.
+pub(crate) fn check(config: &Config, strict: Strictness) -> Result<(), StartError> {
+    let kernel = Kernel::check(config, strict).err().map(|StartError(problems)| problems);
+    let mails = Mails::load(config).err().map(texts);
+    match (kernel, mails) {
+        (None, None) => Ok(()),
+        (kernel, mails) => Err(StartError([kernel, mails].into_iter().flatten().flatten().collect())),
+    }
+}
+
+fn texts(problems: Problems) -> Vec<String> {
+    problems.into_iter().map(|problem| problem.to_string()).collect()
+}
+
 /// A kernel over the host's own accounts and sessions.
 pub(crate) async fn kernel(config: &Config, strict: Strictness) -> Result<Kernel, StartError> {
-    let mails = Mails::new(config.public_url.origin()).map_err(|why| StartError(vec![why]))?;
+    // Whatever else is wrong is told with it.
+    let mails = Mails::load(config).map_err(|problems| match Kernel::check(config, strict) {
+        Ok(()) => StartError(texts(problems)),
+        Err(StartError(more)) => StartError(more.into_iter().chain(texts(problems)).collect()),
+    })?;
     Kernel::start(config, strict, Box::new(Own { mails })).await
 }
 
@@ -28,11 +46,17 @@ impl People for Own {
         Ok(accounts::by_email(call, &Email::parse(address)?)?.map(|account| account.subject()))
     }
     fn letter(&self, call: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Letter>, Refusal> {
-        let email = match auth::registering(call, draft.to)? {
-            Some(email) => Some(email),
-            None => accounts::by_id(call, draft.to)?.map(|account| account.email),
+        if let Some(email) = auth::registering(call, draft.to)? {
+            return self.mails.render(draft, &email, &call.origin.language).map(Some);
+        }
+        let Some(account) = accounts::by_id(call, draft.to)? else { return Ok(None) };
+        // Somebody else's act, such as an administrator's, says nothing about the languages of the owner.
+        let own = call.caller().is_none_or(|caller| caller.subject.id == account.id);
+        let language = match account.language.as_str() {
+            "" if own => &call.origin.language,
+            language => language,
         };
-        email.map(|email| self.mails.render(draft, &email)).transpose()
+        self.mails.render(draft, &account.email, language).map(Some)
     }
     fn end_all(&self, call: &Call<'_>, subject: &str) -> Result<(), Refusal> {
         let Some(mut account) = accounts::by_id(call, subject)? else { return Ok(()) };

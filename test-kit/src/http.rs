@@ -2,6 +2,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::{
+    borrow::Borrow,
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -112,15 +113,15 @@ impl Client {
     /// # Panics
     /// When there is no answer.
     #[track_caller]
-    pub fn ask(&mut self, row: &str, body: Value) -> Reply {
+    pub fn ask(&mut self, row: &str, body: impl Borrow<Value>) -> Reply {
         self.ask_with(row, &[], body)
     }
     /// The same, with headers.
     #[track_caller]
-    pub fn ask_with(&mut self, row: &str, headers: &[(&str, &str)], body: Value) -> Reply {
+    pub fn ask_with(&mut self, row: &str, headers: &[(&str, &str)], body: impl Borrow<Value>) -> Reply {
         let (method, path) = row.split_once(' ').expect("a method and a path");
         let path = format!("/api/auth{path}");
-        let text = (!body.is_null()).then(|| body.to_string());
+        let text = Some(body.borrow()).filter(|body| !body.is_null()).map(Value::to_string);
         let json = text.iter().map(|_| ("content-type", "application/json"));
         let headers: Vec<_> = json.chain(headers.iter().copied()).collect();
         match self.send(method, &path, &headers, text.as_deref().map(str::as_bytes)) {

@@ -3,7 +3,7 @@
 //! and that from outside.
 //!
 //! ```
-//! use countersign_test_kit::Host;
+//! use countersign_test_kit::{Host, NONE};
 //! use serde_json::json;
 //!
 //! let host = Host::start();
@@ -12,10 +12,10 @@
 //!
 //! // The password alone opens nothing.
 //! let mut browser = host.mfa_pending_session(&ann);
-//! browser.ask("GET /me", json!(null)).refused(403, "mfa-required");
+//! browser.ask("GET /me", NONE).refused(403, "mfa-required");
 //! // What her app shows does.
 //! host.complete_mfa(&mut browser, &ann);
-//! assert_eq!(browser.ask("GET /me", json!(null)).expect(200)["user"]["email"], "ann@example.org");
+//! assert_eq!(browser.ask("GET /me", NONE).expect(200)["user"]["email"], "ann@example.org");
 //!
 //! // A code by mail, from the mail.
 //! let mut browser = host.mfa_pending_session(&ann);
@@ -63,3 +63,6 @@ pub use http::{Client, Credentials, Reply};
 pub use mail::{Mail, Mailbox};
 pub use site::Site;
 pub use user::{PASSWORD, User};
+
+/// No body, for [`Client::ask`].
+pub const NONE: serde_json::Value = serde_json::Value::Null;

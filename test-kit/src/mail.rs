@@ -114,6 +114,19 @@ impl Mailbox {
     pub fn mails(&self) -> Vec<Mail> {
         self.held.mails().clone()
     }
+    /// Waits until there are so many mails that are meant, and answers them. Nothing is taken out.
+    ///
+    /// # Panics
+    /// When they do not come within half a minute, or there are more.
+    #[track_caller]
+    pub fn wait_for(&self, count: usize, is_meant: impl Fn(&Mail) -> bool) -> Vec<Mail> {
+        let found = self.when(|mails| {
+            let meant: Vec<Mail> = mails.iter().filter(|mail| is_meant(mail)).cloned().collect();
+            (meant.len() >= count).then_some(meant)
+        });
+        assert_eq!(found.len(), count, "more mails than that: {found:?}");
+        found
+    }
     /// Takes the oldest mail to `email` out, and waits for one if there is none yet.
     ///
     /// # Panics
@@ -128,15 +141,24 @@ impl Mailbox {
     /// When none comes within half a minute.
     #[track_caller]
     pub fn take_where(&self, email: &str, is_meant: impl Fn(&Mail) -> bool) -> Mail {
+        self.when(|mails| {
+            let at = mails.iter().position(|mail| mail.to == email && is_meant(mail))?;
+            Some(mails.remove(at))
+        })
+    }
+
+    /// What `look` finds, once it finds something.
+    #[track_caller]
+    fn when<T>(&self, mut look: impl FnMut(&mut Vec<Mail>) -> Option<T>) -> T {
         let give_up = Instant::now() + PATIENCE;
         let mut mails = self.held.mails();
         loop {
-            if let Some(at) = mails.iter().position(|mail| mail.to == email && is_meant(mail)) {
-                return mails.remove(at);
+            if let Some(found) = look(&mut mails) {
+                return found;
             }
             let left = give_up.saturating_duration_since(Instant::now());
             let there: Vec<_> = mails.iter().map(|mail| (&mail.to, &mail.subject)).collect();
-            assert!(!left.is_zero(), "no mail came to {email}; there are {there:?}");
+            assert!(!left.is_zero(), "a mail did not come; there are {there:?}");
             mails = self.held.came.wait_timeout(mails, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -157,7 +179,7 @@ fn converse(stream: &TcpStream, held: &Held) -> io::Result<()> {
         let answer = match line.get(..4).unwrap_or_default().to_ascii_uppercase().as_str() {
             "EHLO" => "250-test\r\n250-8BITMIME\r\n250 SMTPUTF8",
             "RCPT" => {
-                to = line.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
+                line.split(['<', '>']).nth(1).unwrap_or_default().clone_into(&mut to);
                 "250 OK"
             }
             "DATA" => {

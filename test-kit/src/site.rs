@@ -3,8 +3,9 @@ use crate::{Artifacts, Clock, Host, Mailbox, project, server::Server};
 use sha2::{Digest, Sha256};
 use std::{
     ffi::OsString,
-    fmt::Write,
+    fmt::Write as _,
     fs::{self, File, Permissions},
+    io::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -156,6 +157,23 @@ impl Site {
     /// Runs `countersign WORDS` to its end.
     pub fn run(&self, words: &[&str]) -> Output {
         self.command(words).output().expect("the binary starts")
+    }
+    /// Runs `countersign WORDS` to its end, with that on its standard input.
+    pub fn feed(&self, words: &[&str], input: &str) -> Output {
+        let mut command = self.command(words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        // A command that refuses before it reads has closed its end.
+        let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        child.wait_with_output().expect("it ends")
+    }
+    /// What `countersign WORDS --json` prints, which must succeed.
+    #[track_caller]
+    pub fn json(&self, words: &[&str], input: &str) -> serde_json::Value {
+        let output = self.feed(&[words, &["--json"]].concat(), input);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {complaint}");
+        serde_json::from_slice(&output.stdout).expect("JSON")
     }
     /// `countersign serve`, writing to the log.
     pub fn serve(&self) -> Command {

@@ -1,17 +1,17 @@
 //! People: accounts, their authenticators, and every state that a test may want them in.
 use crate::{Client, Host, Mail, Reply, totp};
 use serde_json::{Value, json};
-use std::{io::Write, process::Stdio, time::Duration};
+use std::time::Duration;
 
 /// The password of every [`user_fixture`](Host::user_fixture).
 pub const PASSWORD: &str = "correct horse battery staple";
 
 /// An account, and what its owner knows and has.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct User {
     /// The account's id.
     pub id: String,
-    /// The address, which counts as proven.
+    /// The address.
     pub email: String,
     /// The password.
     pub password: String,
@@ -37,7 +37,7 @@ impl User {
 }
 
 impl Host {
-    /// An account with the role `user` and no second factor. It is made on the command line, so `registration`
+    /// An account with the role `user` and no second factor, whose address counts as its owner's. It is made on the command line, so `registration`
     /// may be whatever it is.
     #[track_caller]
     pub fn user_fixture(&self, email: &str) -> User {
@@ -46,23 +46,25 @@ impl Host {
     /// An account with that role and no second factor.
     #[track_caller]
     pub fn user_with_role(&self, email: &str, role: &str) -> User {
-        let words = ["user", "add", email, "--role", role, "--password-stdin", "--json"];
-        let mut command = self.site().command(&words);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary starts");
-        // A command that refuses before it reads has closed its end.
-        let _ = child.stdin.take().expect("a pipe").write_all(PASSWORD.as_bytes());
-        let output = child.wait_with_output().expect("it ends");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "no account for {email}: {complaint}");
-        let made: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let words = ["user", "add", email, "--role", role, "--password-stdin"];
+        let made = self.site().json(&words, PASSWORD);
         User {
             id: made["id"].as_str().expect("an id").to_owned(),
             email: email.to_owned(),
             password: PASSWORD.to_owned(),
-            secret: None,
-            recovery_codes: Vec::new(),
+            ..User::default()
         }
+    }
+
+    /// Signs up, as a stranger does, where `registration` is open. Nobody has proven the address. Answers the
+    /// browser too, which is signed in by it.
+    #[track_caller]
+    pub fn registered(&self, email: &str) -> (Client, User) {
+        let mut browser = self.browser();
+        let user = User { email: email.into(), password: PASSWORD.into(), ..User::default() };
+        let made = browser.ask("POST /register", user.credentials()).expect(201);
+        let id = made["user"]["id"].as_str().expect("an id").to_owned();
+        (browser, User { id, ..user })
     }
 
     /// Signs in, in a new browser, with every factor there is.

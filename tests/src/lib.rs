@@ -18,7 +18,8 @@ mod tools;
 
 pub use authority::{Authority, Certificate};
 pub use countersign_test_kit::{
-    Artifacts, Client, Clock, Credentials, Host, Mail, Mailbox, PASSWORD, Reply, Site, User, http::exchange,
+    Artifacts, Client, Clock, Credentials, Host, Mail, Mailbox, NONE, PASSWORD, Reply, Site, User,
+    http::exchange,
 };
 pub use tools::{oathtool, scan_qr, sqlite3};
 pub use xtask::fixtures::fixture;

@@ -1,53 +1,34 @@
 //! Administration on the command line: the same through a host that runs and on the store without one.
-use countersign_tests::{Client, Host, Reply, Site, api, oathtool};
+use countersign_tests::{Client, Host, NONE, PASSWORD, Reply, Site, oathtool};
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
-    process::{Output, Stdio},
+    io::{BufRead, BufReader},
+    process::Stdio,
     time::Duration,
 };
 
-const PASSWORD: &str = "correct horse battery staple";
 const NEW_PASSWORD: &str = "staple battery horse correct";
 const ANN: &str = "ann@example.org";
 /// The key of RFC 6238, appendix B.
 const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
-fn run(site: &Site, words: &[&str], stdin: &str) -> Output {
-    let mut command = site.command(words);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the binary starts");
-    // A command that refuses before it reads has closed its end.
-    let _ = child.stdin.take().expect("a pipe").write_all(stdin.as_bytes());
-    child.wait_with_output().expect("it ends")
-}
-
-/// What a command that must succeed prints as JSON.
-#[track_caller]
-fn done(site: &Site, words: &[&str], stdin: &str) -> Value {
-    let output = run(site, &[words, &["--json"]].concat(), stdin);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words:?}: {complaint}");
-    serde_json::from_slice(&output.stdout).expect("JSON")
-}
-
 /// What a command that must fail complains about.
 #[track_caller]
 fn refused(site: &Site, words: &[&str], stdin: &str, status: i32) -> String {
-    let output = run(site, words, stdin);
+    let output = site.feed(words, stdin);
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(status), "{words:?}: {complaint}");
     complaint
 }
 
 fn add(site: &Site, email: &str) -> String {
-    let made = done(site, &["user", "add", email, "--password-stdin"], PASSWORD);
+    let made = site.json(&["user", "add", email, "--password-stdin"], PASSWORD);
     made["id"].as_str().expect("an id").to_owned()
 }
 
 fn events(site: &Site, words: &[&str]) -> Vec<Value> {
-    let output = run(site, &[&["audit", "tail", "--json"], words].concat(), "");
+    let output = site.feed(&[&["audit", "tail", "--json"], words].concat(), "");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("text");
     text.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect()
@@ -57,26 +38,22 @@ fn names(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["event"].as_str().expect("a name")).collect()
 }
 
-fn post(client: &mut Client, path: &str, body: &Value) -> Reply {
-    client.post(&api(path), body).expect("an answer")
-}
-
 fn login(host: &Host, password: &str) -> (Client, Reply) {
     let mut client = host.browser();
-    let reply = post(&mut client, "/login", &json!({ "email": ANN, "password": password }));
+    let reply = client.ask("POST /login", json!({ "email": ANN, "password": password }));
     (client, reply)
 }
 
 fn status(client: &mut Client, path: &str) -> u16 {
-    client.get(&api(path)).expect("an answer").status
+    client.ask(&format!("GET {path}"), NONE).status
 }
 
 fn enrol(host: &Host, client: &mut Client) -> String {
-    let enrolment = post(client, "/mfa/totp/enroll", &json!({ "label": "phone" })).json();
+    let enrolment = client.ask("POST /mfa/totp/enroll", json!({ "label": "phone" })).expect(201);
     let secret = enrolment["secret"].as_str().expect("a secret").to_owned();
     let code = oathtool(&secret, host.site().clock().now());
     let body = json!({ "code": code, "enrollment": enrolment["enrollment"] });
-    assert_eq!(post(client, "/mfa/totp/verify", &body).status, 200);
+    client.ask("POST /mfa/totp/verify", body).expect(200);
     secret
 }
 
@@ -90,10 +67,10 @@ fn what_is_shown_is_the_same_with_a_host_and_without() {
     let site = host.site();
     let ask = |site: &Site| {
         [
-            done(site, &["user", "list"], ""),
-            done(site, &["user", "show", ANN], ""),
-            done(site, &["user", "show", &id], ""),
-            done(site, &["mfa", "status", "ANN@example.org"], ""),
+            site.json(&["user", "list"], ""),
+            site.json(&["user", "show", ANN], ""),
+            site.json(&["user", "show", &id], ""),
+            site.json(&["mfa", "status", "ANN@example.org"], ""),
             events(site, &[]).into(),
         ]
     };
@@ -101,7 +78,7 @@ fn what_is_shown_is_the_same_with_a_host_and_without() {
     assert_eq!(with[1]["user"]["id"], id.as_str());
     assert_eq!(with[1]["sessions"].as_array().map(Vec::len), Some(1));
     assert_eq!(with[3]["mfa"]["factors"][0]["label"], "phone");
-    let text = run(site, &["user", "show", ANN], "");
+    let text = site.feed(&["user", "show", ANN], "");
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains(ANN) && text.contains("phone") && text.contains("sessions 1"), "{text}");
     let unknown = refused(site, &["user", "show", "nobody@example.org"], "", 1);
@@ -132,18 +109,18 @@ fn roles_passwords_and_accounts_change_with_a_host_and_without() {
         };
 
         let host = pause(host, &|site| {
-            let changed = done(site, &["user", "set-role", ANN, "editor"], "");
+            let changed = site.json(&["user", "set-role", ANN, "editor"], "");
             assert_eq!((&changed["email"], &changed["role"]), (&json!(ANN), &json!("editor")));
             let said = refused(site, &["user", "set-role", ANN, "Editor"], "", 1);
             assert!(said.contains("is not a role"), "{said}");
         });
-        assert_eq!(ann.get(&api("/me")).expect("an answer").json()["user"]["role"], "editor");
+        assert_eq!(ann.ask("GET /me", NONE).json()["user"]["role"], "editor");
 
         let host = pause(host, &|site| {
             let words = ["user", "set-password", ANN, "--password-stdin"];
             assert!(refused(site, &words, "short", 1).contains("too-short"));
             assert!(refused(site, &words, "", 2).contains("no password"));
-            done(site, &words, NEW_PASSWORD);
+            site.json(&words, NEW_PASSWORD);
         });
         assert_eq!(status(&mut ann, "/me"), 401);
         assert_eq!(login(&host, PASSWORD).1.status, 401);
@@ -151,23 +128,23 @@ fn roles_passwords_and_accounts_change_with_a_host_and_without() {
         assert_eq!(reply.status, 202, "the factor stays");
         host.site().clock().advance(Duration::from_secs(30));
         let code = oathtool(&secret, host.site().clock().now());
-        assert_eq!(post(&mut ann, "/mfa/totp/verify", &json!({ "code": code })).status, 200);
+        assert_eq!(ann.ask("POST /mfa/totp/verify", json!({ "code": code })).status, 200);
 
         let host = pause(host, &|site| {
             let said = refused(site, &["user", "delete", ANN], "yes\n", 2);
             assert!(said.contains("--yes"), "{said}");
-            assert_eq!(done(site, &["user", "delete", ANN, "--yes"], "")["email"], ANN);
+            assert_eq!(site.json(&["user", "delete", ANN, "--yes"], "")["email"], ANN);
             assert!(refused(site, &["user", "show", ANN], "", 1).contains(ANN));
             assert!(refused(site, &["user", "delete", ANN, "--yes"], "", 1).contains(ANN));
         });
         assert_eq!(status(&mut ann, "/me"), 401);
         assert_eq!(login(&host, NEW_PASSWORD).1.status, 401);
-        assert_eq!(done(host.site(), &["user", "list"], "")["users"], json!([]));
+        assert_eq!(host.site().json(&["user", "list"], "")["users"], json!([]));
         // The address is free, and whoever takes it has nothing of hers.
         add(host.site(), ANN);
         let (mut other, reply) = login(&host, PASSWORD);
         assert_eq!(reply.status, 200);
-        let own = other.get(&api("/mfa/status")).expect("an answer").json();
+        let own = other.ask("GET /mfa/status", NONE).json();
         assert_eq!(own["factors"], json!([]));
 
         let all = events(host.site(), &["--since", "1d"]);
@@ -195,17 +172,17 @@ fn second_factors_are_reset_and_unlocked_with_a_host_and_without() {
         let right: u32 = oathtool(&secret, host.site().clock().now()).parse().expect("digits");
         let wrong = json!({ "code": format!("{:06}", (right + 500_000) % 1_000_000) });
         for _ in 0..5 {
-            assert_eq!(post(&mut guesser, "/mfa/totp/verify", &wrong).status, 401);
+            assert_eq!(guesser.ask("POST /mfa/totp/verify", &wrong).status, 401);
         }
-        let locked = done(host.site(), &["mfa", "status", ANN], "");
+        let locked = host.site().json(&["mfa", "status", ANN], "");
         assert!(locked["mfa"]["locked_until"].is_string(), "{locked}");
         let act = |site: &Site| {
-            assert_eq!(done(site, &["mfa", "unlock", ANN], "")["user"]["id"], id.as_str());
-            let status = done(site, &["mfa", "status", ANN], "");
+            assert_eq!(site.json(&["mfa", "unlock", ANN], "")["user"]["id"], id.as_str());
+            let status = site.json(&["mfa", "status", ANN], "");
             assert_eq!(status["mfa"]["locked_until"], Value::Null, "{status}");
             assert_eq!(status["mfa"]["enabled"], true);
-            done(site, &["mfa", "reset", ANN], "");
-            let status = done(site, &["mfa", "status", ANN], "");
+            site.json(&["mfa", "reset", ANN], "");
+            let status = site.json(&["mfa", "status", ANN], "");
             assert_eq!((&status["mfa"]["enabled"], &status["mfa"]["factors"]), (&json!(false), &json!([])));
             let recorded = events(site, &["--account", ANN]);
             for name in ["account.unlocked", "mfa.reset"] {
@@ -246,7 +223,7 @@ fn factors_of_another_system_are_taken_over_line_by_line() {
     fs::write(&file, lines).expect("a file");
     let file = file.to_str().expect("a path");
 
-    let output = run(&site, &["mfa", "import", file, "--json"], "");
+    let output = site.feed(&["mfa", "import", file, "--json"], "");
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let sum: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(sum["imported"], 2, "{sum}");
@@ -261,7 +238,7 @@ fn factors_of_another_system_are_taken_over_line_by_line() {
         assert!(!String::from_utf8_lossy(text).contains(KEY));
     }
     let only = format!("{ANN} otpauth://totp/Old:ann?secret={KEY}&digits=8\n");
-    let output = run(&site, &["mfa", "import", "-"], &only);
+    let output = site.feed(&["mfa", "import", "-"], &only);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.starts_with("-:1: ") && text.ends_with("imported 0, failed 1\n"), "{text}");
@@ -272,9 +249,9 @@ fn factors_of_another_system_are_taken_over_line_by_line() {
     let code = |host: &Host| json!({ "code": oathtool(KEY, host.site().clock().now()) });
     let (mut ann, reply) = login(&host, PASSWORD);
     assert_eq!(reply.status, 202);
-    assert_eq!(post(&mut ann, "/mfa/totp/verify", &code(&host)).status, 401);
+    assert_eq!(ann.ask("POST /mfa/totp/verify", code(&host)).status, 401);
     host.site().clock().advance(Duration::from_secs(90));
-    assert_eq!(post(&mut ann, "/mfa/totp/verify", &code(&host)).status, 200);
+    assert_eq!(ann.ask("POST /mfa/totp/verify", code(&host)).status, 200);
     let imported = events(host.site(), &["--since", "1h", "--account", ANN]);
     assert!(
         imported.iter().any(|event| event["actor"] == "cli" && event["event"] == "mfa.totp.imported"),
@@ -303,7 +280,7 @@ fn the_record_is_tailed_filtered_and_followed() {
     assert_eq!(events(site, &["--account", ANN]), events(site, &["--account", &ann]));
     let at = events(site, &["-n", "1"])[0]["at"].as_str().expect("a time").to_owned();
     assert_eq!(events(site, &["--since", &at]).len(), 1);
-    let text = run(site, &["audit", "tail"], "");
+    let text = site.feed(&["audit", "tail"], "");
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains(&format!(" account.created of {ann} by cli role=\"user\"\n")), "{text}");
 
@@ -317,7 +294,7 @@ fn the_record_is_tailed_filtered_and_followed() {
     assert_eq!(next(), "account.created");
     let (mut ann, _) = login(&host, PASSWORD);
     assert_eq!(next(), "login.succeeded");
-    assert_eq!(post(&mut ann, "/logout", &json!({})).status, 204);
+    assert_eq!(ann.ask("POST /logout", json!({})).status, 204);
     assert_eq!(next(), "logout");
     host.stop();
     // Not a reader that waits for ever.

@@ -1,8 +1,5 @@
 //! What a reverse proxy is told: who it is, or where to send the browser.
-use countersign_tests::{Client, Reply, Site, api, oathtool};
-use serde_json::json;
-
-const PASSWORD: &str = "correct horse battery staple";
+use countersign_tests::{Client, Reply, Site, api};
 
 fn ask(client: &mut Client, accept: &str, query: &str) -> Reply {
     client.send("GET", &api(&format!("/verify{query}")), &[("accept", accept)], None).expect("an answer")
@@ -27,19 +24,15 @@ fn a_proxy_learns_who_it_is_or_where_to_send_the_browser() {
         assert!(sent.body.is_empty());
     }
 
-    let user = json!({ "email": "ann@example.org", "password": PASSWORD });
-    let registered = browser.post(&api("/register"), &user).expect("an answer").json();
+    let (mut browser, mut ann) = host.registered("ann@example.org");
     let known = ask(&mut browser, html, "");
     assert_eq!(known.status, 200);
-    assert_eq!(known.header("remote-user"), registered["user"]["id"].as_str());
+    assert_eq!(known.header("remote-user"), Some(ann.id.as_str()));
     assert_eq!(known.header("remote-role"), Some("user"));
     assert_eq!(known.header("remote-email"), None, "nobody has proven the address");
 
-    let enrolment = browser.post(&api("/mfa/totp/enroll"), &json!({})).expect("an answer").json();
-    let code = oathtool(enrolment["secret"].as_str().expect("a secret"), host.site().clock().now());
-    let body = json!({ "code": code, "enrollment": enrolment["enrollment"] });
-    assert_eq!(browser.post(&api("/mfa/totp/verify"), &body).expect("an answer").status, 200);
-    assert_eq!(browser.post(&api("/login"), &user).expect("an answer").status, 202);
+    host.setup_totp_in(&mut browser, &mut ann);
+    browser.ask("POST /login", ann.credentials()).expect(202);
     let pending = ask(&mut browser, "application/json", "");
     assert_eq!((pending.status, pending.problem().as_deref()), (403, Some("mfa-required")));
     let sent = ask(&mut browser, html, "?next=%2F");

@@ -1,6 +1,6 @@
 //! The whole way of a user, on each store and in each mode of carrying a session, with tools from outside:
 //! `oathtool` is the authenticator, `zbarimg` the camera.
-use countersign_tests::{Client, Credentials, Host, Reply, Site, api, oathtool, scan_qr, sqlite3};
+use countersign_tests::{Client, Credentials, Host, NONE, PASSWORD, Reply, Site, oathtool, scan_qr, sqlite3};
 use serde_json::{Value, json};
 use std::{
     collections::HashSet,
@@ -9,7 +9,6 @@ use std::{
 };
 
 const STORES: [&str; 2] = ["sqlite", "memory"];
-const PASSWORD: &str = "correct horse battery staple";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -22,21 +21,6 @@ struct User {
     email: String,
     secret: String,
     recovery_codes: Vec<String>,
-}
-
-fn post(client: &mut Client, path: &str, body: &Value) -> Reply {
-    client.post(&api(path), body).expect("an answer")
-}
-
-fn get(client: &mut Client, path: &str) -> Reply {
-    client.get(&api(path)).expect("an answer")
-}
-
-#[track_caller]
-fn assert_problem(reply: &Reply, status: u16, slug: &str) {
-    assert_eq!((reply.status, reply.problem().as_deref()), (status, Some(slug)), "{}", reply.text());
-    assert_eq!(reply.header("content-type"), Some("application/problem+json"));
-    assert_eq!(reply.header("cache-control"), Some("no-store"));
 }
 
 fn client(host: &Host, mode: Mode) -> Client {
@@ -55,12 +39,13 @@ fn with_mode(mode: Mode, mut body: Value) -> Value {
 
 /// Signs up, scans the QR code, and activates the factor.
 fn enrol(host: &Host, client: &mut Client, mode: Mode, email: &str) -> User {
-    let reply = post(client, "/register", &with_mode(mode, json!({ "email": email, "password": PASSWORD })));
+    let reply =
+        client.ask("POST /register", with_mode(mode, json!({ "email": email, "password": PASSWORD })));
     assert_eq!(reply.status, 201, "{}", reply.text());
     assert_eq!(reply.json()["user"]["email"], email);
-    assert_eq!(get(client, "/me").status, 200);
+    assert_eq!(client.ask("GET /me", NONE).status, 200);
 
-    let enrolment = post(client, "/mfa/totp/enroll", &json!({ "label": "phone" }));
+    let enrolment = client.ask("POST /mfa/totp/enroll", json!({ "label": "phone" }));
     assert_eq!(enrolment.status, 201, "{}", enrolment.text());
     let enrolment = enrolment.json();
     let secret = enrolment["secret"].as_str().expect("a secret").to_owned();
@@ -69,16 +54,16 @@ fn enrol(host: &Host, client: &mut Client, mode: Mode, email: &str) -> User {
     assert!(uri.contains(&format!("secret={secret}")), "{uri}");
 
     // Nothing is armed before the app has proven that it holds the key.
-    assert_eq!(get(client, "/mfa/status").json()["enabled"], false);
+    assert_eq!(client.ask("GET /mfa/status", NONE).json()["enabled"], false);
     let code = oathtool(&secret, host.site().clock().now());
     let body = json!({ "code": code, "enrollment": enrolment["enrollment"] });
-    let activated = post(client, "/mfa/totp/verify", &body);
+    let activated = client.ask("POST /mfa/totp/verify", &body);
     assert_eq!(activated.status, 200, "{}", activated.text());
     let activated = activated.json();
     assert_eq!(activated["status"], "activated");
     let codes: Vec<String> = serde_json::from_value(activated["recovery_codes"].clone()).expect("codes");
     assert_eq!(codes.iter().collect::<HashSet<_>>().len(), 8);
-    let status = get(client, "/mfa/status").json();
+    let status = client.ask("GET /mfa/status", NONE).json();
     assert_eq!((&status["enabled"], &status["recovery_codes_remaining"]), (&json!(true), &json!(8)));
     User { email: email.into(), secret, recovery_codes: codes }
 }
@@ -86,7 +71,7 @@ fn enrol(host: &Host, client: &mut Client, mode: Mode, email: &str) -> User {
 /// Proves the password, and answers what a second factor must be shown with.
 fn challenged(client: &mut Client, mode: Mode, user: &User) -> Value {
     let body = with_mode(mode, json!({ "email": user.email, "password": PASSWORD }));
-    let reply = post(client, "/login", &body);
+    let reply = client.ask("POST /login", &body);
     assert_eq!(reply.status, 202, "{}", reply.text());
     let answer = reply.json();
     assert_eq!(answer["status"], "mfa_required");
@@ -118,58 +103,54 @@ fn walk(store: &str, mode: Mode) {
     let host = Site::with_store(store).with_clock().start();
     let mut client = client(&host, mode);
     let user = enrol(&host, &mut client, mode, "ann@example.org");
-    assert_eq!(post(&mut client, "/logout", &json!({})).status, 204);
-    assert_problem(&get(&mut client, "/me"), 401, "session-required");
+    assert_eq!(client.ask("POST /logout", json!({})).status, 204);
+    client.ask("GET /me", NONE).refused(401, "session-required");
 
     // The password opens nothing but the challenge.
     if mode == Mode::Bearer {
         client.credentials = Credentials::Bearer(None);
     }
     let challenge = challenged(&mut client, mode, &user);
-    let refused = get(&mut client, "/me");
+    let refused = client.ask("GET /me", NONE);
     match mode {
-        Mode::Cookie => assert_problem(&refused, 403, "mfa-required"),
-        Mode::Bearer => assert_problem(&refused, 401, "session-required"),
+        Mode::Cookie => refused.refused(403, "mfa-required"),
+        Mode::Bearer => refused.refused(401, "session-required"),
     }
     let mut pending = client.clone();
 
     let code = next_code(&host, &user);
-    assert_problem(
-        &post(&mut client, "/mfa/totp/verify", &proof(mode, &challenge, &wrong(&code))),
-        401,
-        "invalid-code",
-    );
+    client.ask("POST /mfa/totp/verify", proof(mode, &challenge, &wrong(&code))).refused(401, "invalid-code");
     let path = match mode {
         Mode::Cookie => "/mfa/challenge/status".to_owned(),
         Mode::Bearer => format!("/mfa/challenge/status?challenge={}", challenge.as_str().expect("text")),
     };
-    let status = get(&mut client, &path).json();
+    let status = client.ask(&format!("GET {path}"), NONE).json();
     assert_eq!((&status["status"], &status["attempts_left"]), (&json!("pending"), &json!(4)));
 
-    let verified = post(&mut client, "/mfa/totp/verify", &proof(mode, &challenge, &code));
+    let verified = client.ask("POST /mfa/totp/verify", proof(mode, &challenge, &code));
     assert_eq!(verified.status, 200, "{}", verified.text());
     let session = &verified.json()["session"];
     assert_eq!((&session["type"], &session["amr"]), (&json!("standard"), &json!(["pwd", "otp"])));
     assert_ne!(session["mfa_verified_at"], Value::Null);
-    assert_eq!(get(&mut client, "/me").status, 200);
+    assert_eq!(client.ask("GET /me", NONE).status, 200);
 
     // The token is new, the old one dead, and the challenge spent.
     if mode == Mode::Cookie {
         assert_ne!(pending.credentials, client.credentials);
-        assert_problem(&get(&mut pending, "/me"), 401, "session-required");
+        pending.ask("GET /me", NONE).refused(401, "session-required");
     }
     let mut again = self::client(&host, mode);
     let other = challenged(&mut again, mode, &user);
-    assert_problem(&post(&mut again, "/mfa/totp/verify", &proof(mode, &other, &code)), 401, "invalid-code");
+    again.ask("POST /mfa/totp/verify", proof(mode, &other, &code)).refused(401, "invalid-code");
 
     // A recovery code, once.
-    let recovered = post(&mut again, "/mfa/recovery/verify", &proof(mode, &other, &user.recovery_codes[0]));
+    let recovered = again.ask("POST /mfa/recovery/verify", proof(mode, &other, &user.recovery_codes[0]));
     assert_eq!(recovered.status, 200, "{}", recovered.text());
     assert_eq!(recovered.json()["recovery_codes_remaining"], 7);
     let mut third = self::client(&host, mode);
     let challenge = challenged(&mut third, mode, &user);
     let spent = proof(mode, &challenge, &user.recovery_codes[0]);
-    assert_problem(&post(&mut third, "/mfa/recovery/verify", &spent), 401, "invalid-code");
+    third.ask("POST /mfa/recovery/verify", &spent).refused(401, "invalid-code");
 
     if store == "memory" {
         host.stop();
@@ -177,16 +158,12 @@ fn walk(store: &str, mode: Mode) {
     }
     // Power goes: still signed in, code still spent, factor still there.
     let host = host.kill().start();
-    assert_eq!(get(&mut client, "/me").status, 200);
+    assert_eq!(client.ask("GET /me", NONE).status, 200);
     let mut fourth = self::client(&host, mode);
     let challenge = challenged(&mut fourth, mode, &user);
-    assert_problem(
-        &post(&mut fourth, "/mfa/totp/verify", &proof(mode, &challenge, &code)),
-        401,
-        "invalid-code",
-    );
+    fourth.ask("POST /mfa/totp/verify", proof(mode, &challenge, &code)).refused(401, "invalid-code");
     let code = next_code(&host, &user);
-    assert_eq!(post(&mut fourth, "/mfa/totp/verify", &proof(mode, &challenge, &code)).status, 200);
+    assert_eq!(fourth.ask("POST /mfa/totp/verify", proof(mode, &challenge, &code)).status, 200);
     let tokens = tokens_of(&[&client, &pending, &again, &fourth]);
     // Killed, so that nothing is tidied away.
     assert_nothing_leaked(&host.kill(), &user, &tokens, &challenge);
@@ -271,7 +248,7 @@ fn at_once(clients: Vec<Client>, path: &'static str, bodies: Vec<Value>) -> Vec<
             let barrier = barrier.clone();
             thread::spawn(move || {
                 barrier.wait();
-                post(&mut client, path, &body)
+                client.ask(&format!("POST {path}"), &body)
             })
         })
         .collect();
@@ -333,15 +310,15 @@ fn parallel_guesses_share_one_budget() {
         assert_eq!(evaluated, 5, "{store}");
         // A fresh challenge does not help, and the answer to the right code is that to a wrong one.
         let fresh = challenged(&mut host.program(), Mode::Bearer, &user);
-        let right = post(&mut host.program(), "/mfa/totp/verify", &proof(Mode::Bearer, &fresh, &code));
-        assert_problem(&right, 429, "locked");
+        let right = host.program().ask("POST /mfa/totp/verify", proof(Mode::Bearer, &fresh, &code));
+        right.refused(429, "locked");
         let wait: u64 = right.header("retry-after").and_then(|secs| secs.parse().ok()).expect("seconds");
         assert!((890..=900).contains(&wait), "{wait}");
         host.site().clock().advance(std::time::Duration::from_secs(901));
         let fresh = challenged(&mut host.program(), Mode::Bearer, &user);
         let code = next_code(&host, &user);
         assert_eq!(
-            post(&mut host.program(), "/mfa/totp/verify", &proof(Mode::Bearer, &fresh, &code)).status,
+            host.program().ask("POST /mfa/totp/verify", proof(Mode::Bearer, &fresh, &code)).status,
             200
         );
         host.stop();

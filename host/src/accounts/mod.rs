@@ -35,6 +35,8 @@ pub(crate) struct Account {
     pub(crate) vouched: bool,
     /// Bumped when all other sessions are ended without a credential event.
     pub(crate) generation: u64,
+    /// The languages that its owner reads, the best first, as the browser said at the sign-up; empty: it did not.
+    pub(crate) language: String,
     /// `None`: there is none that opens anything.
     pub(crate) password: Option<Password>,
 }
@@ -152,6 +154,7 @@ pub(crate) fn create(
         epoch: 1,
         generation: 1,
         vouched: false,
+        language: call.origin.language.clone(),
         password: Some(password),
     };
     let found = Entry { id, email: email.shown.clone() };

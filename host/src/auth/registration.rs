@@ -82,6 +82,8 @@ fn accepted(call: &Call<'_>, email: &Email, password: &Secret<String>) -> Result
 struct Waiting {
     email: String,
     password: Password,
+    /// The languages that whoever signs up reads.
+    language: String,
     links: Links,
 }
 
@@ -112,7 +114,12 @@ fn wait(call: &Call<'_>, email: &Email, password: Password) -> Result<Option<(St
     let hidden = call.place(&format!("registration:{}", email.folded())).0;
     let (key, id) = (key(call, &hidden), links::draw(call));
     let before: Option<Waiting> = call.read(key.clone())?.map(|bytes| decode(&bytes)).transpose()?;
-    let new = Waiting { email: email.shown.clone(), password, links: Links::default() };
+    let new = Waiting {
+        email: email.shown.clone(),
+        password,
+        language: call.origin.language.clone(),
+        links: Links::default(),
+    };
     let mut waiting = before.unwrap_or_else(|| new.clone());
     let expires_at = call.now() + PURPOSE.lasts();
     let allowed = waiting.links.send(&id, call.now());
@@ -142,6 +149,7 @@ pub(super) fn confirm(call: &Call<'_>, token: &str) -> Result<bool, Refusal> {
     call.delete(key)?;
     let mut account = accounts::create(call, &email, USER, waiting.password)?;
     account.email_verified = true;
+    account.language = waiting.language;
     accounts::save(call, &account)?;
     call.audit(HOST, &Event::success("account.registered", &account.id));
     Ok(true)

@@ -2,7 +2,8 @@
 use super::{Failure, Report};
 use crate::{
     config::Config,
-    kernel::{Kernel, StartError, Strictness},
+    kernel::{StartError, Strictness},
+    people,
 };
 use serde_json::json;
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::path::Path;
 /// `config check`: everything that `serve` would refuse, and nothing else.
 pub(super) fn run(file: &Path, dev: bool) -> Result<Report, Failure> {
     let config = whole(file, dev)?;
-    Kernel::check(&config, strictness(dev))?;
+    people::check(&config, strictness(dev))?;
     let text = format!("{}: no problems; {} plugins", file.display(), config.plugins.len());
     Ok(Report::new(text, json!({ "file": file.display().to_string(), "plugins": config.plugins.len() })))
 }
@@ -33,7 +34,7 @@ pub(super) fn whole(file: &Path, dev: bool) -> Result<Config, Failure> {
     // What both say, word for word, is said once.
     let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let failure = Failure::from(problems);
-    match Kernel::check(&config, strictness(dev)) {
+    match people::check(&config, strictness(dev)) {
         Ok(()) => Err(failure),
         Err(StartError(more)) => {
             let more = more.into_iter().filter(|text| !said.contains(text)).collect();

@@ -50,10 +50,8 @@ fn list(config: &Config) -> Result<Report, Failure> {
         [key.kid_text(), key.role().name().into(), state(key).into(), made]
     };
     let json = |key: &Key| {
-        let (source, made) = match key.is_of_environment() {
-            true => ("environment", None),
-            false => ("file", Some(key.created_at().to_string())),
-        };
+        let made = (!key.is_of_environment()).then(|| key.created_at().to_string());
+        let source = if made.is_some() { "file" } else { "environment" };
         json!({
             "kid": key.kid_text(), "role": key.role().name(), "state": state(key), "source": source,
             "created_at": made,

@@ -34,6 +34,7 @@ mod tests;
 
 pub use address::PublicUrl;
 pub use cidr::Cidr;
+pub(crate) use nearest::nearest;
 pub use problem::{Problem, Problems};
 pub use source::Place;
 
@@ -82,6 +83,8 @@ pub struct Config {
     pub store: String,
     /// The name under which a plugin registers the delivery, if mail is sent.
     pub delivery: Option<String>,
+    /// Where other languages and wordings of mails lie; absolute.
+    pub mail_templates: Option<PathBuf>,
     /// In the order of the file, which is the order of loading.
     pub plugins: Vec<PluginEntry>,
     folder: PathBuf,

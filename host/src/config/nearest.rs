@@ -1,7 +1,7 @@
 //! Which known key a user may have meant.
 
 /// The known key that is nearest to a written one, if any is near.
-pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // No key of ours is nearly as long, and the distance costs the product of the lengths.
     if written.len() > 64 {
         return None;

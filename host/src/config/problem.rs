@@ -25,7 +25,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of the file as a whole.
-    pub(super) fn of_file(file: &Path, key: Option<&str>, message: &str) -> Self {
+    pub(crate) fn of_file(file: &Path, key: Option<&str>, message: &str) -> Self {
         Self {
             file: visible(&file.display().to_string()),
             line: None,
@@ -34,6 +34,15 @@ impl Problem {
             message: visible(message),
             excerpt: None,
         }
+    }
+
+    /// A problem of a line, counted from 1, of a file that is not the configuration.
+    pub(crate) fn in_line(file: &Path, text: &str, line: usize, message: &str) -> Self {
+        let source = Source::new(file, text.to_owned());
+        let start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+        let marked = text[start..].lines().next().unwrap_or_default();
+        let indent = marked.len() - marked.trim_start().len();
+        Self::at(&source, (start + indent..start + marked.len()).into(), None, message)
     }
 
     pub(super) fn at(source: &Source, at: Place, key: Option<&str>, message: &str) -> Self {

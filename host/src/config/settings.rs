@@ -17,7 +17,7 @@ use std::{
 };
 
 /// The names at the top of the file that are the host's, and so no plugin's.
-pub(super) const OWN: [&str; 14] = [
+pub(super) const OWN: [&str; 15] = [
     "listen",
     "public_url",
     "allowed_hosts",
@@ -31,6 +31,7 @@ pub(super) const OWN: [&str; 14] = [
     "password",
     "store",
     "delivery",
+    "mail",
     "plugin",
 ];
 
@@ -93,6 +94,12 @@ pub(super) fn read(
             named.unwrap_or_default()
         },
         delivery: delivery_name,
+        mail_templates: {
+            let mut mail = root.table("mail");
+            let folder = mail.read("templates", |node| path(node, folder));
+            mail.finish();
+            folder
+        },
         plugins: plugins(root.tables("plugin")),
         public_url: public_url.unwrap_or_else(PublicUrl::nowhere),
         folder: folder.to_owned(),

@@ -56,6 +56,9 @@ path = "data/countersign.db"
 #url  = "smtps://mail.example.org"
 #from = "Countersign <no-reply@example.org>"
 
+#[mail]
+#templates = "mails"            # other languages and wordings: mails/de/email-code.txt, a file each
+
 [mfa]
 issuer = "Countersign"          # the name that an authenticator app shows
 #challenge_ttl  = "5m"          # how long a login waits for its second factor

@@ -142,7 +142,7 @@ fn a_variable_that_makes_no_sense_is_a_problem_of_the_configuration() {
     assert_eq!(problems.to_string(), "");
     let config = config.expect("no problems");
     assert!(config.token_secret.is_some());
-    let said = config.plugin_table("mfa").err().expect("a problem").to_string();
+    let said = config.plugin_table("mfa").expect_err("a problem").to_string();
     assert!(said.contains("`MFA_OTP_TTL`: `5` in the environment is not a duration, like `5m`"), "{said}");
     let both = "lockout.max_duration must not be shorter than lockout.duration";
     let said = config.plugin_problem("mfa", ".", both).to_string();

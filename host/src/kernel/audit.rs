@@ -14,6 +14,8 @@ pub struct Origin {
     pub peer: String,
     /// The id under which the log speaks of the request.
     pub request: String,
+    /// The languages that whoever asks reads, the best first.
+    pub(crate) language: String,
     /// Who acts when no session does, such as `cli`.
     pub actor: String,
     /// The cookies of plugins that came along, by plugin and name; none with a bearer token.

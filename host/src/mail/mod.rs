@@ -1,85 +1,140 @@
 //! Mails: a text template each, whose first line is the subject; the HTML part is made of the text.
 //!
-//! A template may use `email` (whom it is for), `origin` (`public_url`), and the fields of its draft. A name
-//! that it does not have is an error, not an empty place.
-use crate::kernel::Letter;
+//! ```text
+//! catalog    every mail, what it must carry and what its template may use; English is built in
+//! directory  `[mail] templates`: other languages and wordings, each file tried before the host starts
+//! language   what a browser asks for (RFC 9110), and which of the languages there are that is (RFC 4647)
+//! ```
+//!
+//! A name that a template does not have is an error, not an empty place. Subject and text are rendered apart, so that
+//! nothing in a text can become a header.
+mod catalog;
+mod check;
+mod directory;
+mod language;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use language::preferences;
+
+use crate::{
+    config::{Config, Problem as Fault, Problems},
+    kernel::Letter,
+};
+use catalog::{Carries, MAILS, Mail};
 use countersign_plugin_api::{Draft, Problem, Refusal};
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value};
 
-macro_rules! built_in {
-    ($($name:literal),* $(,)?) => {
-        /// Every mail there is, in English.
-        const BUILT_IN: &[(&str, &str)] =
-            &[$(($name, include_str!(concat!("templates/", $name, ".txt"))),)*];
-    };
-}
-built_in![
-    "account-deleted",
-    "browser-trusted",
-    "email-code",
-    "email-verify",
-    "guesses",
-    "locked",
-    "magic-link",
-    "mfa-reset",
-    "password-changed",
-    "password-reset",
-    "recovery-generated",
-    "recovery-used",
-    "registration",
-    "registration-known",
-    "role-changed",
-    "sessions-ended",
-    "totp-added",
-    "totp-removed",
-    "unlocked",
-];
-
+/// The language of what is built in, and of whoever has named none that there is.
+const ENGLISH: &str = "en";
+/// Where the built-in templates lie among those of a directory.
+const BUILT_IN: &str = "";
 const LAYOUT: &str = "layout.html";
 
 /// Renders mails.
 pub(crate) struct Mails {
     templates: Environment<'static>,
+    /// The languages of the directory.
+    locales: Vec<String>,
     origin: String,
 }
 
 impl Mails {
-    /// The built-in templates, for a host at `origin`.
-    pub(crate) fn new(origin: &str) -> Result<Self, String> {
-        let mut templates = Environment::new();
-        templates.set_undefined_behavior(UndefinedBehavior::Strict);
-        templates.set_auto_escape_callback(
-            |name| {
-                if name == LAYOUT { AutoEscape::Html } else { AutoEscape::None }
-            },
-        );
-        let all = BUILT_IN.iter().copied().chain([(LAYOUT, include_str!("layout.html"))]);
-        for (name, source) in all {
-            templates
-                .add_template(name, source)
-                .map_err(|error| format!("the mail template `{name}`: {error}"))?;
+    /// The templates that a configuration names, over the built-in ones; or everything that is wrong with them.
+    pub(crate) fn load(config: &Config) -> Result<Self, Problems> {
+        let mut mails = Self::built_in(config.public_url.origin())
+            .map_err(|error| Fault::of_file(&config.file, None, &format!("a built-in mail: {error}")))?;
+        match &config.mail_templates {
+            Some(folder) => directory::add(&mut mails, folder).none_or(mails),
+            None => Ok(mails),
         }
-        Ok(Self { templates, origin: origin.into() })
     }
 
-    /// A draft as a letter to `to`.
-    pub(crate) fn render(&self, draft: &Draft<'_>, to: &str) -> Result<Letter, Refusal> {
-        let broken = |error: minijinja::Error| {
-            // The error's own text may quote what it failed to render.
-            let kind = error.kind();
+    /// English alone.
+    fn built_in(origin: &str) -> Result<Self, Error> {
+        let mut templates = Environment::new();
+        templates.set_undefined_behavior(UndefinedBehavior::Strict);
+        templates.set_auto_escape_callback(|name| {
+            let html = name.rsplit_once('.').is_some_and(|(_, kind)| kind == "html");
+            if html { AutoEscape::Html } else { AutoEscape::None }
+        });
+        // What people choose, such as a label, stays text.
+        templates.remove_filter("safe");
+        let mut mails = Self { templates, locales: Vec::new(), origin: origin.into() };
+        for mail in MAILS {
+            mails.add(BUILT_IN, mail.name, mail.english)?;
+        }
+        mails.add_html(BUILT_IN, LAYOUT, include_str!("layout.html"))?;
+        Ok(mails)
+    }
+
+    /// Adds a template: its first line is the subject.
+    fn add(&mut self, locale: &str, name: &str, source: &str) -> Result<(), Error> {
+        let (subject, text) = source.split_once('\n').unwrap_or((source, ""));
+        self.templates.add_template_owned(format!("{locale}/{name}.subject"), subject.trim().to_owned())?;
+        // An empty line in the subject's place, so that errors name the line of the file.
+        self.templates.add_template_owned(format!("{locale}/{name}.txt"), format!("\n{text}"))
+    }
+    fn add_html(&mut self, locale: &str, file: &str, source: &str) -> Result<(), Error> {
+        self.templates.add_template_owned(format!("{locale}/{file}"), source.to_owned())
+    }
+    fn has(&self, locale: &str, file: &str) -> bool {
+        self.templates.get_template(&format!("{locale}/{file}")).is_ok()
+    }
+
+    /// A draft as a letter to `to`, in the first of the languages that there is.
+    pub(crate) fn render(&self, draft: &Draft<'_>, to: &str, preferences: &str) -> Result<Letter, Refusal> {
+        let broken = |why: &dyn std::fmt::Display| {
             Refusal::new(Problem::DeliveryUnavailable)
-                .because(format_args!("the mail template `{}`: {kind}", draft.template))
+                .because(format_args!("the mail template `{}`: {why}", draft.template))
         };
-        let host = [("email", to), ("origin", &self.origin)];
-        let values = Value::from_pairs(draft.fields.iter().copied().chain(host));
-        let text =
-            self.templates.get_template(draft.template).and_then(|t| t.render(values)).map_err(broken)?;
-        let (subject, text) = text.split_once('\n').unwrap_or((&text, ""));
+        let mail = Mail::named(draft.template).ok_or_else(|| broken(&"there is none of that name"))?;
+        let mut fields: Vec<(&str, String)> = Vec::new();
+        for (name, value) in &draft.fields {
+            match (mail.carries, *name) {
+                (Carries::Link(path), "token") => {
+                    fields.push(("link", format!("{}{path}?token={value}", self.origin)));
+                }
+                _ => fields.push((name, (*value).to_owned())),
+            }
+        }
+        let available: Vec<&str> = self.locales.iter().map(String::as_str).chain([ENGLISH]).collect();
+        let wanted = language::lookup(preferences, &available).unwrap_or(ENGLISH);
+        // The error's own text may quote what it failed to render.
+        self.write(mail, wanted, to, &fields).map_err(|error| broken(&error.kind()))
+    }
+
+    /// A mail in a language, or in English where that language does not have it.
+    fn write(&self, mail: &Mail, wanted: &str, to: &str, fields: &[(&str, String)]) -> Result<Letter, Error> {
+        let text_file = format!("{}.txt", mail.name);
+        let found = [wanted, ENGLISH].into_iter().find(|locale| self.has(locale, &text_file));
+        let (folder, locale) = found.map_or((BUILT_IN, ENGLISH), |locale| (locale, locale));
+        let common = [("email", to), ("origin", &self.origin), ("locale", locale)];
+        let common = common.map(|(name, value)| (name, Value::from(value)));
+        let own = fields.iter().map(|(name, value)| (*name, Value::from(value.as_str())));
+        let values: Vec<(&str, Value)> = own.chain(common).collect();
+        let render = |file: &str, values: &[(&str, Value)]| {
+            let values = Value::from_pairs(values.iter().cloned());
+            self.templates.get_template(file)?.render(values)
+        };
+        // One line, whatever stands in what people choose.
+        let subject = render(&format!("{folder}/{}.subject", mail.name), &values)?;
+        let subject = subject.replace(char::is_control, " ").trim().to_owned();
+        let text = render(&format!("{folder}/{text_file}"), &values)?;
+        let text = text.strip_prefix('\n').unwrap_or(&text).to_owned();
+
+        let html_file = format!("{}.html", mail.name);
+        let html = if self.has(folder, &html_file) {
+            format!("{folder}/{html_file}")
+        } else {
+            let own = [locale, ENGLISH].into_iter().find(|locale| self.has(locale, LAYOUT));
+            format!("{}/{LAYOUT}", own.unwrap_or(BUILT_IN))
+        };
         let lines: Vec<Value> = text.lines().filter(|line| !line.is_empty()).map(line).collect();
-        let values = [("subject", Value::from(subject)), ("lines", Value::from(lines))];
-        let html = self.templates.get_template(LAYOUT).map_err(broken)?;
-        let html = html.render(Value::from_pairs(values)).map_err(broken)?;
-        Ok(Letter { to: to.into(), subject: subject.into(), text: text.into(), html: Some(html) })
+        let mut values = values;
+        values.extend([("subject", Value::from(subject.as_str())), ("lines", Value::from(lines))]);
+        let html = render(&html, &values)?;
+        Ok(Letter { to: to.into(), subject, text, html: Some(html) })
     }
 }
 
@@ -88,67 +143,4 @@ fn line(text: &str) -> Value {
     let link = text.starts_with("https://") || text.starts_with("http://");
     let code = text.bytes().all(|byte| byte.is_ascii_digit());
     Value::from_pairs([("text", Value::from(text)), ("link", Value::from(link)), ("code", Value::from(code))])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use countersign_plugin_api::Time;
-
-    fn draft<'a>(template: &'a str, fields: &[(&'a str, &'a str)]) -> Draft<'a> {
-        fields
-            .iter()
-            .fold(Draft::new(template, "id", Time::NEVER), |draft, (key, value)| draft.with(key, value))
-    }
-
-    const ALL: &[(&str, &str)] = &[
-        ("code", "123456"),
-        ("minutes", "5"),
-        ("token", "v1.a.b.c"),
-        ("label", "phone"),
-        ("remaining", "7"),
-        ("days", "30"),
-        ("role", "admin"),
-    ];
-
-    #[test]
-    fn every_template_renders_with_a_subject_of_one_line() {
-        let mails = Mails::new("https://auth.example.org").unwrap();
-        for (name, _) in BUILT_IN {
-            let letter = mails.render(&draft(name, ALL), "ann@example.org").unwrap();
-            assert!(!letter.subject.is_empty() && !letter.subject.contains(['{', '\r']), "{name}");
-            assert!(letter.text.contains("ann@example.org"), "{name}");
-            assert!(letter.html.is_some_and(|html| html.contains("ann@example.org")), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_code_stands_alone_on_its_line_and_is_the_only_number_of_six_digits() {
-        let mails = Mails::new("https://auth.example.org").unwrap();
-        let text = mails.render(&draft("email-code", ALL), "ann@example.org").unwrap().text;
-        assert_eq!(text.lines().filter(|line| *line == "123456").count(), 1);
-        let six = |word: &&str| word.len() == 6 && word.bytes().all(|b| b.is_ascii_digit());
-        assert_eq!(text.split(|c: char| !c.is_ascii_alphanumeric()).filter(six).count(), 1);
-    }
-
-    #[test]
-    fn what_users_choose_is_escaped_in_html_and_cannot_open_a_template() {
-        let mails = Mails::new("https://auth.example.org").unwrap();
-        let hostile = "<img src=x>{{ origin }}{% for x in y %}";
-        let letter = mails.render(&draft("totp-added", &[("label", hostile)]), "ann@example.org").unwrap();
-        assert!(letter.text.contains(hostile));
-        let html = letter.html.unwrap();
-        assert!(html.contains("&lt;img src=x&gt;{{ origin }}"), "{html}");
-        assert!(!html.contains("<img"));
-    }
-
-    #[test]
-    fn a_missing_field_and_an_unknown_template_are_errors_that_show_nothing() {
-        let mails = Mails::new("https://auth.example.org").unwrap();
-        for bad in [draft("email-code", &[("code", "123456")]), draft("no-such", ALL)] {
-            let refusal = mails.render(&bad, "ann@example.org").err().expect("an error");
-            assert_eq!(refusal.problem(), Problem::DeliveryUnavailable);
-            assert!(!format!("{refusal:?}").contains("123456"));
-        }
-    }
 }
