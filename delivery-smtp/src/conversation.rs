@@ -9,7 +9,7 @@ use lettre::transport::smtp::{
     extension::{ClientId, Extension, MailBodyParameter, MailParameter},
     response::{Response, Severity},
 };
-use std::{error, io};
+use std::{cell::Cell, error, io};
 
 /// A name and a password for the relay.
 pub(crate) struct Account {
@@ -48,8 +48,13 @@ pub(crate) async fn begin(
     Ok(connection)
 }
 
-/// Sends one message. From here on, a final no is one to this message.
-pub(crate) async fn send(connection: &mut AsyncSmtpConnection, mail: &Mail) -> Result<(), Failure> {
+/// Sends one message. From here on, a final no is one to this message. `handed_over` is set when the relay is about to
+/// have all of it: whatever ends the conversation after that, the message may have been taken.
+pub(crate) async fn send(
+    connection: &mut AsyncSmtpConnection,
+    mail: &Mail,
+    handed_over: &Cell<bool>,
+) -> Result<(), Failure> {
     let mut parameters = Vec::new();
     if !is_ascii(&mail.to) {
         let offers = |extension| connection.server_info().supports_feature(extension);
@@ -63,8 +68,13 @@ pub(crate) async fn send(connection: &mut AsyncSmtpConnection, mail: &Mail) -> R
     let to = Rcpt::new(mail.to.clone(), Vec::new());
     agreed("RCPT", Severity::PositiveCompletion, connection.command(to).await)?;
     agreed("DATA", Severity::PositiveIntermediate, connection.command(Data).await)?;
+    handed_over.set(true);
     let taken = connection.message(mail.bytes.expose()).await;
-    agreed("the message", Severity::PositiveCompletion, taken)
+    let agreed = agreed("the message", Severity::PositiveCompletion, taken);
+    agreed.map_err(|failure| match failure {
+        Failure::Broken(Undelivered::Later(why)) => Failure::Broken(Undelivered::Unknown(why)),
+        answered => answered,
+    })
 }
 
 /// A yes of another kind than the step asks for is a reply to something else: the two sides are out of step, and

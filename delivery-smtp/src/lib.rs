@@ -24,11 +24,12 @@
 //! |---|---|
 //! | takes the message | `Ok` |
 //! | refuses sender, recipient or message for good (5xx) | `Never` |
-//! | refuses for now (4xx), cannot be reached, is slow, hangs up | `Later` |
+//! | refuses for now (4xx), cannot be reached, is slow, hangs up before it has the message | `Later` |
+//! | has the whole message, and hangs up, is silent or talks nonsense | `Unknown`: it may have taken it |
 //! | shows a wrong certificate, offers no STARTTLS, refuses the credentials | `Later`: an operator can mend it |
 //!
-//! When the relay hangs up after the whole message was sent, nobody knows whether it was taken; the answer is
-//! `Later`, and the next try carries the same Message-ID, by which the receiving side can tell a copy.
+//! What is unknown is not sent again. A message that is tried again has the same Message-ID, by which the receiving
+//! side can tell a copy that a relay made.
 //!
 //! Reasons name the step and the reply's code, never its text: a relay may repeat there what it was sent.
 //!

@@ -9,6 +9,7 @@ use crate::{
 use countersign_plugin_api::{Delivery, Error, Message, Result, Undelivered};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use std::{
+    cell::Cell,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -69,12 +70,12 @@ impl Relay {
         })
     }
 
-    async fn deliver(&self, mail: &Mail) -> Result<(), Undelivered> {
+    async fn deliver(&self, mail: &Mail, handed_over: &Cell<bool>) -> Result<(), Undelivered> {
         let mut line = match self.unpark().await {
             Some(line) => line,
             None => self.connect().await?,
         };
-        match conversation::send(&mut line.connection, mail).await {
+        match conversation::send(&mut line.connection, mail, handed_over).await {
             Ok(()) => {
                 self.park(line);
                 Ok(())
@@ -130,9 +131,11 @@ impl Delivery for Relay {
         };
         // Dropping the future closes its connection, wherever the conversation was: a relay that sends a byte a second
         // cannot make it longer.
+        let handed_over = Cell::new(false);
         runtime.block_on(async {
-            timeout(self.timeout, self.deliver(&mail)).await.unwrap_or_else(|_| {
-                Err(Undelivered::Later(format!("{}: no end within {:?}", self.server, self.timeout)))
+            timeout(self.timeout, self.deliver(&mail, &handed_over)).await.unwrap_or_else(|_| {
+                let why = format!("{}: no end within {:?}", self.server, self.timeout);
+                Err(if handed_over.get() { Undelivered::Unknown(why) } else { Undelivered::Later(why) })
             })
         })
     }

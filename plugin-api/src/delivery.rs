@@ -32,7 +32,7 @@ pub struct Message<'a> {
 pub trait Delivery: Send + Sync + 'static {
     /// Sends one message. Runs on a pool and may block for up to 30 seconds; any number at once. `Ok` means
     /// that the next hop has taken it. The kernel tries again what may be tried again, never after
-    /// `expires_at`.
+    /// `expires_at`; a send that panics is taken for [`Undelivered::Unknown`].
     fn send(&self, message: &Message<'_>) -> Result<(), Undelivered>;
 }
 
@@ -43,6 +43,9 @@ pub enum Undelivered {
     Later(String),
     /// It will never: the address does not exist, the message is refused.
     Never(String),
+    /// Nobody knows: the next hop had all of it, and broke off without an answer. It is not sent again, because a
+    /// second copy is worse than asking for another mail.
+    Unknown(String),
 }
 
 impl fmt::Display for Undelivered {
@@ -50,6 +53,7 @@ impl fmt::Display for Undelivered {
         match self {
             Self::Later(reason) => write!(f, "not delivered yet: {reason}"),
             Self::Never(reason) => write!(f, "not deliverable: {reason}"),
+            Self::Unknown(reason) => write!(f, "perhaps delivered: {reason}"),
         }
     }
 }
@@ -61,6 +65,7 @@ const HTML: u32 = 3;
 const ID: u32 = 4;
 const LATER: u32 = 1;
 const NEVER: u32 = 2;
+const UNKNOWN: u32 = 3;
 
 /// The reason of a delivery that panicked.
 pub(crate) const PANICKED: &str = "the delivery plugin panicked";
@@ -90,6 +95,7 @@ impl<T: Delivery> DeliveryFace for Exported<T> {
             Ok(()) => return DONE,
             Err(Undelivered::Later(why)) => (LATER, why),
             Err(Undelivered::Never(why)) => (NEVER, why),
+            Err(Undelivered::Unknown(why)) => (UNKNOWN, why),
         };
         reason.push(Item::bytes(0, why.as_bytes()));
         code
@@ -123,7 +129,9 @@ impl Delivery for Imported {
         match code {
             DONE => Ok(()),
             NEVER => Err(Undelivered::Never(why())),
-            FAULT => Err(Undelivered::Later(PANICKED.into())),
+            UNKNOWN => Err(Undelivered::Unknown(why())),
+            // Before or after it was handed over, nobody can tell.
+            FAULT => Err(Undelivered::Unknown(PANICKED.into())),
             _ => Err(Undelivered::Later(why())),
         }
     }

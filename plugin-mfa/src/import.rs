@@ -5,6 +5,11 @@
 use crate::{base32, enrolment, form::decoded, records::Key};
 use countersign_plugin_api::Secret;
 
+/// RFC 4226, R6: "The length of the shared secret MUST be at least 128 bits."
+const SHORTEST: usize = 16;
+/// One block of SHA-1: what is longer is hashed first, and apps differ about it.
+const LONGEST: usize = 64;
+
 /// A factor of another system.
 pub(crate) struct Imported {
     pub(crate) key: Key,
@@ -43,18 +48,22 @@ pub(crate) fn read(uri: &str) -> Result<Imported, String> {
     }
     let secret = secret.ok_or("The URI has no secret")?;
     let bytes = base32::decode(secret.expose()).map(Secret::new).ok_or("Its secret is not base 32")?;
-    let key = bytes.expose().as_slice().try_into().map_err(|_| {
-        format!(
-            "Its secret has {} bits, and only those of 160 bits are verified here",
-            bytes.expose().len() * 8
-        )
-    })?;
+    let length = bytes.expose().len();
+    if length < SHORTEST {
+        return Err(format!(
+            "Its secret has {} bits, and RFC 4226 asks for 128 at least: its owner has to set up a new one",
+            length * 8
+        ));
+    }
+    if length > LONGEST {
+        return Err(format!("Its secret has {} bits, and at most 512 are verified here", length * 8));
+    }
     let before_colon = decoded(name.as_bytes(), false)
         .and_then(|name| name.expose().split_once(':').map(|(issuer, _)| issuer.to_owned()));
     let issuer = issuer.map(|issuer| issuer.expose().clone()).or(before_colon);
     // What cannot be shown as a label is not worth refusing a factor for.
     let label = issuer.and_then(|issuer| enrolment::label(Some(&issuer)).ok());
-    Ok(Imported { key: Key::new(key), label: label.unwrap_or_else(|| enrolment::LABEL.into()) })
+    Ok(Imported { key: bytes, label: label.unwrap_or_else(|| enrolment::LABEL.into()) })
 }
 
 /// The values of the parameters that are asked for. Others, such as a colour, are of no importance.
@@ -100,6 +109,16 @@ mod tests {
     }
 
     #[test]
+    fn secrets_have_from_128_to_512_bits() {
+        for bytes in [16, 20, 26, 32, 63, 64] {
+            let key: Vec<u8> = (0..bytes).collect();
+            let uri = format!("otpauth://totp/x?secret={}", base32::encode(&key, base32::RFC_4648));
+            let imported = read(&uri).map_err(|why| format!("{bytes}: {why}")).unwrap();
+            assert_eq!(imported.key.expose(), &key);
+        }
+    }
+
+    #[test]
     fn what_is_not_verified_here_is_refused_in_a_sentence_without_the_secret() {
         for (uri, why) in [
             ("https://totp/x?secret=S", "not an otpauth URI"),
@@ -117,8 +136,9 @@ mod tests {
             ("otpauth://totp/x?secret=%zz", "percent-encoded"),
             ("otpauth://totp/x?secret=S1", "not base 32"),
             ("otpauth://totp/x?secret=", "0 bits"),
-            ("otpauth://totp/x?secret=GEZDGNBVGY3TQOJQ", "80 bits"),
-            ("otpauth://totp/x?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZA", "256 bits"),
+            ("otpauth://totp/x?secret=GEZDGNBVGY3TQOJQ", "80 bits, and RFC 4226 asks for 128"),
+            ("otpauth://totp/x?secret=GEZDGNBVGY3TQOJQGEZDGNBV", "120 bits"),
+            (&format!("otpauth://totp/x?secret={}", "A".repeat(104)), "520 bits, and at most 512"),
         ] {
             // A secret that is worth looking for in what is said.
             let uri = uri.replace("=S", &format!("={SECRET}"));

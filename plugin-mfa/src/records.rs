@@ -20,8 +20,8 @@ impl fmt::Display for Id {
     }
 }
 
-/// A TOTP secret (RFC 4226, R6: 160 bits).
-pub(crate) type Key = Secret<[u8; 20]>;
+/// A TOTP secret: 160 bits where it was made here (RFC 4226, R6), and from 128 to 512 where it was imported.
+pub(crate) type Key = Secret<Vec<u8>>;
 
 /// An active TOTP factor.
 #[derive(Clone, Serialize, Deserialize)]
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn there_is_room_for_the_largest_record_so_that_no_key_is_left_behind() {
         let (id, at) = (Id([255; 16]), Time::NEVER);
-        let key = || Secret::new([255; 20]);
+        let key = || Secret::new(vec![255; 64]);
         let label = |length| "🔑".repeat(length);
         let session = "s".repeat(64);
         let challenge = Challenge {

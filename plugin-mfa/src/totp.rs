@@ -43,7 +43,7 @@ fn truncated(keyed: &Hmac<Sha1>, counter: u64) -> u32 {
 /// HMAC under a key: filled up with zeros to the block, as HMAC does itself (RFC 2104, 2).
 fn keyed(key: &Key) -> Hmac<Sha1> {
     let mut block = [0; 64];
-    block[..20].copy_from_slice(key.expose());
+    block.iter_mut().zip(key.expose()).for_each(|(block, byte)| *block = *byte);
     Hmac::new(&block.into())
 }
 
@@ -92,7 +92,7 @@ mod tests {
         Factor {
             id: Id([0; 16]),
             label: String::new(),
-            key: Secret::new(key),
+            key: Secret::new(key.to_vec()),
             created_at: Time::EPOCH,
             last_used_at: None,
             last_step,
@@ -100,7 +100,7 @@ mod tests {
     }
 
     fn code_of(key: [u8; 20], step: u64) -> u32 {
-        truncated(&keyed(&Secret::new(key)), step) % CODES
+        truncated(&keyed(&Secret::new(key.to_vec())), step) % CODES
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
             (0x2679_dc69, 520_489),
         ];
         for (counter, (number, code)) in (0..).zip(expected) {
-            assert_eq!(truncated(&keyed(&Secret::new(RFC_KEY)), counter), number);
+            assert_eq!(truncated(&keyed(&Secret::new(RFC_KEY.to_vec())), counter), number);
             assert_eq!(code_of(RFC_KEY, counter), code);
         }
     }
@@ -134,7 +134,7 @@ mod tests {
             (20_000_000_000, 65_353_130),
         ] {
             let wall = Time::from_secs(secs);
-            let number = truncated(&keyed(&Secret::new(RFC_KEY)), step_at(wall));
+            let number = truncated(&keyed(&Secret::new(RFC_KEY.to_vec())), step_at(wall));
             assert_eq!(number % 100_000_000, eight_digits, "at {secs}");
             let factors = [factor(RFC_KEY, 0)];
             assert_eq!(matching(&factors, eight_digits % CODES, wall, 0), Some((0, secs / 30)));
@@ -186,7 +186,7 @@ mod tests {
     /// A key and a step whose code is that of the next step too.
     fn adjacent_equals() -> ([u8; 20], u64) {
         let key = RFC_KEY;
-        let keyed = keyed(&Secret::new(key));
+        let keyed = keyed(&Secret::new(key.to_vec()));
         let mut before = truncated(&keyed, 0) % CODES;
         let mut step = 0;
         loop {

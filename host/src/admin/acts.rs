@@ -100,22 +100,24 @@ pub(crate) fn mfa_status(call: &Call<'_>, account: &Account) -> Result<Value, Re
 /// Removes the second factor of an account, and ends all that it has open. The plugin records it, and tells the
 /// account.
 pub(crate) fn mfa_reset(call: &Call<'_>, account: &Account) -> Result<(), Refusal> {
-    gated(call, "reset", &subject(account))
+    gated(call, "reset", &subject(account)).map(drop)
 }
 
-/// Gives an account the factor of an `otpauth` URI from another system; `quiet` tells it nothing.
+/// Gives an account the factor of an `otpauth` URI from another system; `quiet` tells it nothing. Whether it did not
+/// have it already.
 pub(crate) fn import(
     call: &Call<'_>,
     account: &Account,
     uri: &Secret<String>,
     quiet: bool,
-) -> Result<(), Refusal> {
-    gated(call, "import", &json!({ "subject": account.id, "uri": uri.expose(), "quiet": quiet }))
+) -> Result<bool, Refusal> {
+    let input = json!({ "subject": account.id, "uri": uri.expose(), "quiet": quiet });
+    Ok(gated(call, "import", &input)?["added"] != false)
 }
 
-fn gated(call: &Call<'_>, operation: &str, input: &Value) -> Result<(), Refusal> {
+fn gated(call: &Call<'_>, operation: &str, input: &Value) -> Result<Value, Refusal> {
     let none = || Refusal::new(Problem::PluginFault).saying("no plugin keeps second factors");
-    call.kernel.gate_operation(call, operation, input)?.ok_or_else(none)?.map(|_| ())
+    call.kernel.gate_operation(call, operation, input)?.ok_or_else(none)?
 }
 
 /// Removes an account with its second factor and its place in the directory. What else lies around it, such as

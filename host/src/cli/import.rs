@@ -21,14 +21,14 @@ pub(super) fn run(reach: &mut Reach<'_>, file: &Path, quiet: bool) -> Result<Rep
     let wanted = |line: &&str| !line.is_empty() && !line.starts_with('#');
     let lines = (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| wanted(line));
     let mut progress = Progress::new(lines.clone().count());
-    let (mut imported, mut failed): (usize, Vec<Value>) = (0, Vec::new());
+    let (mut imported, mut present, mut failed) = (0_usize, 0_usize, Vec::<Value>::new());
     for (number, line) in lines {
         let outcome = match account_and_uri(line) {
             Err(reason) => Err(reason),
             Ok((user, uri)) => {
                 let uri = Secret::new(uri.to_owned());
                 match reach.ask(Operation::MfaImport { user, uri, quiet })? {
-                    Ok(_) => Ok(()),
+                    Ok(done) => Ok(done["added"] == true),
                     Err(refused) if HOPELESS.contains(&refused.problem.as_str()) => {
                         let why =
                             format!("{shown}:{number}: {}; imported so far: {imported}", refused.message);
@@ -39,7 +39,8 @@ pub(super) fn run(reach: &mut Reach<'_>, file: &Path, quiet: bool) -> Result<Rep
             }
         };
         match outcome {
-            Ok(()) => imported += 1,
+            Ok(true) => imported += 1,
+            Ok(false) => present += 1,
             Err(reason) => failed.push(json!({ "line": number, "reason": reason })),
         }
         progress.step();
@@ -48,9 +49,10 @@ pub(super) fn run(reach: &mut Reach<'_>, file: &Path, quiet: bool) -> Result<Rep
     let said = failed
         .iter()
         .map(|failure| format!("{shown}:{}: {}", failure["line"], super::user::text(failure, "reason")));
-    let sum = format!("imported {imported}, failed {}", failed.len());
+    let sum = format!("imported {imported}, already there {present}, failed {}", failed.len());
     let text: Vec<String> = said.chain([sum]).collect();
-    let mut report = Report::new(text.join("\n"), json!({ "imported": imported, "failed": failed }));
+    let mut report =
+        Report::new(text.join("\n"), json!({ "imported": imported, "present": present, "failed": failed }));
     report.failed = !failed.is_empty();
     Ok(report)
 }

@@ -49,12 +49,19 @@ use = "sqlite"                  # or "memory", with the plugin that brings it
 [store.sqlite]
 path = "data/countersign.db"
 
+# Mail: codes, links and news. It needs a plugin that delivers, such as delivery-smtp; without one the host sends none.
 #[delivery]
-#use = "smtp"                   # what sends mail: "smtp", or "log" for development
+#use = "smtp"                   # or "log", for development
 
 #[delivery.smtp]
-#url  = "smtps://mail.example.org"
-#from = "Countersign <no-reply@example.org>"
+#url      = "smtps://mail.example.org"   # or smtp+starttls://; smtp:// on this machine alone
+#from     = "Countersign <no-reply@example.org>"
+#username = "countersign"
+#password = {{ file = "smtp-password" }}
+#timeout         = "30s"         # for one try; also the most
+#connect_timeout = "10s"         # likewise
+#ca    = "relay-ca.pem"          # trusted instead of the machine's authorities
+#hello = "auth.example.org"      # what to be called; absent: the address of the connection
 
 #[mail]
 #templates = "mails"            # other languages and wordings: mails/de/email-code.txt, a file each

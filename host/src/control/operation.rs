@@ -143,8 +143,12 @@ pub(crate) async fn perform(
         Op::MfaReset { user } => one(kernel, |call| on(call, &user, admin::mfa_reset)).await,
         Op::MfaUnlock { user } => one(kernel, |call| on(call, &user, admin::unlock)).await,
         Op::MfaImport { user, uri, quiet } => {
-            let import = |call: &Call<'_>, account: &Account| admin::import(call, account, &uri, quiet);
-            one(kernel, |call| on(call, &user, import)).await
+            one(kernel, |call| {
+                let account = admin::find(call, &user)?;
+                let added = admin::import(call, &account, &uri, quiet)?;
+                Ok(json!({ "user": admin::show_user(&account), "added": added }))
+            })
+            .await
         }
         Op::Audit { after, since, account } => {
             let (since, account) = (since.map(Time::from_secs), account.as_deref());

@@ -49,6 +49,19 @@ async fn send(app: &App, method: &str, path: &str, lines: &[(&str, &str)], body:
     app.handle(arrival, request).await
 }
 
+#[tokio::test]
+async fn browsers_are_told_to_come_by_tls_where_they_do() {
+    let told = |response: &Response<Body>| response.headers().get("strict-transport-security").cloned();
+    let secure = app();
+    for (method, path) in [("GET", "/teapot"), ("GET", "/nowhere"), ("POST", "/api/auth/login")] {
+        let response = send(&secure, method, path, &[], "").await;
+        assert_eq!(told(&response).expect("it is told"), "max-age=31536000", "{path}");
+    }
+    let plain = Site::new("http://auth.example.org", &[], |_| false).unwrap();
+    let plain = App::new(plain, Router::new());
+    assert_eq!(told(&send(&plain, "GET", "/nowhere", &[], "").await), None);
+}
+
 async fn body(response: Response<Body>) -> String {
     let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     String::from_utf8(bytes.to_vec()).unwrap()

@@ -63,6 +63,10 @@ impl Site {
         self.development = development;
         self
     }
+    /// Whether browsers reach it by TLS, which something in front of it may speak.
+    pub(super) fn is_https(&self) -> bool {
+        self.https
+    }
     pub(super) fn is_development(&self) -> bool {
         self.development
     }

@@ -191,7 +191,7 @@ impl Kernel {
             delivery.send(&message)
         })
         .await
-        .unwrap_or_else(|_| Err(Undelivered::Later("the delivery panicked".into())));
+        .unwrap_or_else(|_| Err(Undelivered::Unknown("the delivery panicked".into())));
         self.settle(key, tries, sent).await
     }
 
@@ -228,7 +228,7 @@ impl Kernel {
             let row: Row = decode(&bytes)?;
             let wait = WAITS[usize::try_from(tries).unwrap_or(usize::MAX).clamp(1, WAITS.len()) - 1];
             let next = call.now() + Duration::from_secs(wait);
-            let why = match &sent {
+            let (event, why) = match &sent {
                 Ok(()) => {
                     let event = Event::success("mail.sent", &row.subject_id).with("template", &row.template);
                     record(call, &event);
@@ -241,10 +241,12 @@ impl Kernel {
                     call.put(key.to_vec(), &encode(&again)?, Time::from_secs(row.expires_at), false)?;
                     return Ok(Outcome::Later(next));
                 }
-                Err(Undelivered::Later(why) | Undelivered::Never(why)) => why,
+                Err(Undelivered::Later(why) | Undelivered::Never(why)) => ("mail.failed", why),
+                // It may have been taken, and two are worse than none: whoever waits for it asks for another.
+                Err(Undelivered::Unknown(why)) => ("mail.uncertain", why),
             };
             tracing::error!(target: "countersign::outbox", template = row.template, tries, why, "not delivered");
-            record(call, &failure("mail.failed", &row, why));
+            record(call, &failure(event, &row, why));
             call.delete(key.to_vec())?;
             Ok(Outcome::Gone)
         })

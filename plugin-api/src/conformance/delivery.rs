@@ -90,7 +90,11 @@ pub fn reasons_repeat_no_text(delivery: &Arc<dyn Delivery>) -> Result<(), Broken
     let trial = Trial::new("reasons_repeat_no_text", delivery);
     let letters = [Letter::hostile(), Letter::of_two_lines(), vec![Letter::plain(0)]].concat();
     for (letter, outcome) in trial.send(letters)? {
-        let Err(Undelivered::Later(reason) | Undelivered::Never(reason)) = outcome else { continue };
+        let (Undelivered::Later(reason) | Undelivered::Never(reason) | Undelivered::Unknown(reason)) =
+            match outcome {
+                Ok(()) => continue,
+                Err(why) => why,
+            };
         // The reason itself is not shown: it is what must not be seen.
         trial.holds(
             "a reason without the text",
@@ -120,11 +124,27 @@ pub fn messages_arrive_once_and_whole(
     Ok(())
 }
 
+/// With a next hop that takes a whole message and breaks off without an answer: it is `Unknown`, and only one copy is
+/// there.
+pub fn breaking_off_is_unknown(
+    delivery: &Arc<dyn Delivery>,
+    received: &dyn Fn(&str) -> Vec<String>,
+) -> Result<(), Broken> {
+    let trial = Trial::new("breaking_off_is_unknown", delivery);
+    for (letter, outcome) in trial.send(vec![Letter::plain(0)])? {
+        let unknown = matches!(&outcome, Err(Undelivered::Unknown(reason)) if reason != PANICKED);
+        trial.holds("Unknown", unknown, format_args!("{outcome:?} for {letter}"))?;
+        let arrived = received(&letter.id).len();
+        trial.holds("one copy", arrived == 1, format_args!("{arrived} of {letter}"))?;
+    }
+    Ok(())
+}
+
 /// With a next hop that never answers: the try ends within 30 seconds, and it is `Later`.
 pub fn silence_is_given_up(delivery: &Arc<dyn Delivery>) -> Result<(), Broken> {
     let trial = Trial::new("silence_is_given_up", delivery);
     for (letter, outcome) in trial.send(vec![Letter::plain(0)])? {
-        let later = matches!(&outcome, Err(Undelivered::Later(reason)) if reason != PANICKED);
+        let later = matches!(&outcome, Err(Undelivered::Later(_)));
         trial.holds("Later", later, format_args!("{outcome:?} for {letter}"))?;
     }
     Ok(())

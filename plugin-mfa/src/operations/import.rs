@@ -25,8 +25,12 @@ struct Import {
 #[derive(Serialize)]
 struct Imported<'a> {
     factor: FactorView<'a>,
+    /// Whether it is new here.
+    added: bool,
 }
 
+/// Whoever imports a file again finds what the first time has done: nothing is changed by it.
+///
 /// A code that was shown before, or is shown now, may have been used where the factor comes from: it is spent.
 pub(super) fn import(
     config: &Mfa,
@@ -41,8 +45,8 @@ pub(super) fn import(
     };
     let (subject, now) = (existing(context, &body.subject)?, context.now());
     let mut state = records::load(context, &subject.id)?;
-    if state.factors.iter().any(|factor| factor.key.expose() == imported.key.expose()) {
-        return Err(Refusal::new(Problem::Conflict).saying("The account has this factor already"));
+    if let Some(known) = state.factors.iter().find(|factor| factor.key.expose() == imported.key.expose()) {
+        return Decision::json(200, &Imported { factor: FactorView::of(known), added: false });
     }
     if state.factors.len() >= MAX_FACTORS {
         return Err(Refusal::new(Problem::Conflict)
@@ -61,7 +65,7 @@ pub(super) fn import(
     let id = id.to_string();
     let event = Event::success("totp.imported", &subject.id).with("factor", &id);
     let notice = notice::of("totp-added", &subject.id, now).with("label", &factor.label);
-    let answer = Imported { factor: FactorView::of(&factor) };
+    let answer = Imported { factor: FactorView::of(&factor), added: true };
     let mut decision = Decision::json(201, &answer)?.end_all_sessions(&subject.id).audit(&event);
     if !body.quiet {
         decision = decision.message(&notice);

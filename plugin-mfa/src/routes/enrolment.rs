@@ -43,7 +43,7 @@ pub(super) fn enroll(
         return Err(Refusal::new(Problem::Conflict)
             .saying(format_args!("There are {MAX_FACTORS} factors already: remove one first")));
     }
-    let (mut id, mut key) = (Id([0; 16]), [0; 20]);
+    let (mut id, mut key) = (Id([0; 16]), vec![0; 20]);
     context.random(&mut id.0)?;
     context.random(&mut key)?;
     let key = Secret::new(key);

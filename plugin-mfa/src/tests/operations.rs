@@ -203,8 +203,10 @@ fn what_cannot_be_imported_changes_nothing() {
     let body = json!({"subject": ANN, "uri": URI, "label": "Old phone", "quiet": true});
     assert_eq!(kernel.operate("import", &body).body["factor"]["label"], "Old phone");
     assert!(kernel.messages.is_empty(), "quietly");
+    let before = (kernel.audit.len(), kernel.state(ANN).factors[0].created_at);
     let twice = import(&mut kernel, URI);
-    assert_eq!((twice.status, twice.problem), (409, "conflict"));
+    assert_eq!((twice.status, &twice.body["added"]), (200, &json!(false)), "whoever imports a file again");
+    assert_eq!((kernel.audit.len(), kernel.state(ANN).factors[0].created_at), before);
 
     for letter in "BCDEFHIJKLM".chars() {
         import(&mut kernel, &URI.replace("=GEZ", &format!("={letter}EZ")));

@@ -32,7 +32,7 @@ const HOSTILE: [&str; 24] = [
 ];
 
 fn check(issuer: &str, account: &str) {
-    let secret = enrolment::secret(&Secret::new(*b"twenty bytes of key!"));
+    let secret = enrolment::secret(&Secret::new(b"twenty bytes of key!".to_vec()));
     let uri = enrolment::uri(issuer, account, &secret);
     let (uri, secret) = (uri.expose(), secret.expose());
     assert!(uri.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'+'), "{uri}");

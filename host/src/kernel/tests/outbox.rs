@@ -119,6 +119,20 @@ async fn nothing_is_tried_after_its_life_or_when_it_never_will_be_taken() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_taken_is_not_sent_twice_and_is_recorded() {
+    let office = office(vec![Err(Undelivered::Unknown("it hung up".into()))]);
+    office.open();
+    office.write(&draft(&office.kernel, 300)).await.unwrap();
+    assert!(office.settles_within(60).await);
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert_eq!(office.post.subjects().len(), 1);
+    let events = office.kernel.run(&NOWHERE, |call| audit::page(call, None, 10)).await.unwrap().records;
+    let (_, event) = events.last().expect("an event");
+    assert_eq!((event.event.as_str(), event.success), ("mail.uncertain", false));
+    assert_eq!(event.fields["why"], "it hung up");
+}
+
 #[tokio::test]
 async fn what_an_earlier_process_left_is_sent_unless_it_may_have_been() {
     let before = office(Vec::new());

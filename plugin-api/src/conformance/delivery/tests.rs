@@ -1,5 +1,7 @@
 //! The kit, tried on a small delivery that is right, and on the same delivery with one fault after another.
-use super::{Broken, across, check_all, messages_arrive_once_and_whole, silence_is_given_up};
+use super::{
+    Broken, across, breaking_off_is_unknown, check_all, messages_arrive_once_and_whole, silence_is_given_up,
+};
 use crate::{Delivery, Message, Undelivered};
 use std::{
     collections::HashMap,
@@ -16,6 +18,8 @@ enum Fault {
     LosesInSilence,
     UnstuffsDots,
     CallsSilenceFinal,
+    TriesAgainWhatMayBeThere,
+    BreaksOff,
 }
 use Fault::*;
 
@@ -47,6 +51,14 @@ impl Delivery for Toy {
             CallsSilenceFinal => return Err(Undelivered::Never("no answer".into())),
             LosesInSilence => return Ok(()),
             DeliversTwice => self.boxes.put(message, text),
+            TriesAgainWhatMayBeThere => {
+                self.boxes.put(message, text);
+                return Err(Undelivered::Later("it hung up".into()));
+            }
+            BreaksOff => {
+                self.boxes.put(message, text);
+                return Err(Undelivered::Unknown("it hung up".into()));
+            }
             UnstuffsDots => {
                 self.boxes.put(message, &text.replace("\n.", "\n"));
                 return Ok(());
@@ -66,17 +78,18 @@ fn verdict(fault: Fault) -> Vec<Broken> {
     let boxes = Arc::<Boxes>::default();
     let toy = across(Toy { boxes: boxes.clone(), fault });
     let mut broken = check_all(&toy).err().unwrap_or_default();
-    if fault == CallsSilenceFinal {
-        broken.extend(silence_is_given_up(&toy).err());
-    } else {
-        broken.extend(messages_arrive_once_and_whole(&toy, &|id| boxes.of(id)).err());
-    }
+    broken.extend(match fault {
+        CallsSilenceFinal => silence_is_given_up(&toy).err(),
+        TriesAgainWhatMayBeThere | BreaksOff => breaking_off_is_unknown(&toy, &|id| boxes.of(id)).err(),
+        _ => messages_arrive_once_and_whole(&toy, &|id| boxes.of(id)).err(),
+    });
     broken
 }
 
 #[test]
 fn a_delivery_that_is_right_keeps_every_clause() {
     assert_eq!(verdict(None), []);
+    assert_eq!(verdict(BreaksOff), []);
 }
 
 #[test]
@@ -89,6 +102,7 @@ fn every_fault_is_noticed() {
         (LosesInSilence, "messages_arrive_once_and_whole"),
         (UnstuffsDots, "messages_arrive_once_and_whole"),
         (CallsSilenceFinal, "silence_is_given_up"),
+        (TriesAgainWhatMayBeThere, "breaking_off_is_unknown"),
     ] {
         let broken = verdict(fault);
         assert!(broken.iter().any(|one| one.clause == clause), "{fault:?}: {broken:?}");

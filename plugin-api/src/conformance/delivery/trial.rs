@@ -144,7 +144,7 @@ impl Trial {
 
     pub(super) fn no_panic(&self, sent: &[Sent]) -> Result<(), Broken> {
         for (letter, outcome) in sent {
-            let panicked = matches!(outcome, Err(Undelivered::Later(reason)) if reason == PANICKED);
+            let panicked = matches!(outcome, Err(Undelivered::Unknown(reason)) if reason == PANICKED);
             self.holds("an answer", !panicked, format_args!("a panic for {letter}"))?;
         }
         Ok(())
@@ -158,7 +158,7 @@ impl Trial {
             let (delivery, tell) = (self.delivery.clone(), tell.clone());
             thread::spawn(move || {
                 let outcome = catch_unwind(AssertUnwindSafe(|| delivery.send(&message(&letter))));
-                let outcome = outcome.unwrap_or_else(|_| Err(Undelivered::Later(PANICKED.into())));
+                let outcome = outcome.unwrap_or_else(|_| Err(Undelivered::Unknown(PANICKED.into())));
                 let _ = tell.send((letter, outcome));
             });
         }
