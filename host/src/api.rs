@@ -91,10 +91,12 @@ async fn answer(State(host): State<Arc<Host>>, received: Http) -> Result<Respons
         if let Some(token) = &token {
             sessions::resolve(call, token.expose())?;
         }
-        match &found {
+        let mut reply = match &found {
             Found::Own(row, _) => (row.run)(call, &asked),
             Found::Plugins(mounted) => auth::plugin::ask(call, mounted, &asked),
-        }
+        }?;
+        reply.cookies.extend(auth::renew(call)?);
+        Ok(reply)
     };
     let reply = host.kernel.run(&origin, decide).await?;
     render(&host.cookie, reply)

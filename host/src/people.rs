@@ -1,7 +1,7 @@
 //! The host's own accounts and sessions, as the kernel asks for them.
 use crate::{
     accounts::{self, Email},
-    auth,
+    auth::{self, Device},
     config::{Config, Problems},
     kernel::{Call, Granted, Kernel, Letter, People, StartError, Strictness},
     mail::Mails,
@@ -44,6 +44,10 @@ impl People for Own {
     }
     fn subject_of(&self, call: &Call<'_>, address: &str) -> Result<Option<Subject>, Refusal> {
         Ok(accounts::by_email(call, &Email::parse(address)?)?.map(|account| account.subject()))
+    }
+    fn knows_browser(&self, call: &Call<'_>, subject: &str) -> Result<bool, Refusal> {
+        let Some(account) = accounts::by_id(call, subject)? else { return Ok(false) };
+        Ok(Device::of(call, &account)?.is_some())
     }
     fn letter(&self, call: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Letter>, Refusal> {
         if let Some(email) = auth::registering(call, draft.to)? {

@@ -40,6 +40,7 @@ const SUBJECT: u32 = 8;
 const SUBJECT_OF: u32 = 9;
 const COOKIE: u32 = 10;
 const MAC: u32 = 11;
+const KNOWN_BROWSER: u32 = 12;
 
 fn refused(refusal: &Refusal, output: &mut Flat) -> u32 {
     *output = Flat::default();
@@ -254,6 +255,9 @@ impl Local<'_> {
             COOKIE => self.0.cookie(head().text()).map(|cookie| {
                 cookie.iter().for_each(|value| output.push(Item::bytes(0, value.expose().as_bytes())));
             }),
+            KNOWN_BROWSER => self.0.is_known_browser(head().text()).map(|known| {
+                output.push(Item { code: known.into(), ..Item::default() });
+            }),
             MAC => {
                 let parts: Vec<&[u8]> = input.iter().map(|item| item.a).collect();
                 self.0.mac(&parts).map(|mac| output.push(Item::bytes(0, &mac)))
@@ -310,6 +314,10 @@ impl Context for Remote<'_> {
     fn cookie(&self, name: &str) -> Result<Option<Secret<String>>, Refusal> {
         let output = self.ask(COOKIE, &single(Item::bytes(0, name.as_bytes())))?;
         Ok(output.at(0).map(|item| Secret::new(item.text().into())))
+    }
+    fn is_known_browser(&self, subject: &str) -> Result<bool, Refusal> {
+        let output = self.ask(KNOWN_BROWSER, &single(Item::bytes(0, subject.as_bytes())))?;
+        Ok(output.at(0).is_some_and(|item| item.code != 0))
     }
     fn mac(&self, parts: &[&[u8]]) -> Result<[u8; 32], Refusal> {
         let mut input = Flat::with_capacity(parts.len(), 128);

@@ -65,6 +65,9 @@ pub trait Context {
     fn subject_of(&self, address: &str) -> Result<Option<Subject>, Refusal>;
     /// A cookie that this plugin has set in the browser that asks.
     fn cookie(&self, name: &str) -> Result<Option<Secret<String>>, Refusal>;
+    /// Whether the browser that asks has signed in to the account `subject` before, as the host remembers it: that
+    /// gives it quotas of its own, and no right to anything.
+    fn is_known_browser(&self, subject: &str) -> Result<bool, Refusal>;
     /// Reads the plugin's records, all at one instant; one answer for each name, in order.
     ///
     /// The kernel remembers what was read: a decision that writes anything is carried out only if all of

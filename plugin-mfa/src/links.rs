@@ -47,6 +47,8 @@ impl Link {
 pub(crate) struct Links {
     /// What anyone has asked for.
     pub(crate) asked: Quota,
+    /// What browsers have asked for that the account knows: a stranger cannot use that up.
+    pub(crate) asked_at_home: Quota,
     /// The newest.
     pub(crate) live: Option<Link>,
 }
@@ -76,7 +78,8 @@ impl Links {
         per: Duration,
     ) -> Result<Decision, Refusal> {
         let live = self.live.as_ref().map_or(Time::EPOCH, |link| link.expires_at);
-        let (name, expires_at) = (Name::of(owner, LINKS), self.asked.ends(per).max(live));
+        let (name, expires_at) =
+            (Name::of(owner, LINKS), live.max(self.asked.ends(per)).max(self.asked_at_home.ends(per)));
         if expires_at <= now {
             return Ok(decision.delete(name));
         }

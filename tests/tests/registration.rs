@@ -198,7 +198,7 @@ fn a_link_makes_no_account_where_there_is_one_by_then() {
 
 #[test]
 fn a_nearly_full_store_takes_no_new_sign_ups_and_lets_everybody_in() {
-    for registration in ["verified", "open"] {
+    for (registration, max_records) in [("verified", 60), ("open", 160)] {
         let site = Site::with_store("memory");
         site.add_plugin(&fixture("hello-delivery"));
         site.edit(|config| {
@@ -207,7 +207,7 @@ fn a_nearly_full_store_takes_no_new_sign_ups_and_lets_everybody_in() {
             delivery["use"] = value("stderr");
             delivery["stderr"] = Item::Table(Table::from_iter([("prefix", "MAIL")]));
             config["delivery"] = Item::Table(delivery);
-            config["store"]["memory"]["max_records"] = value(60);
+            config["store"]["memory"]["max_records"] = value(max_records);
         });
         let host = site.start();
         let mut taken = Vec::new();

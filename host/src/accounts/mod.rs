@@ -33,6 +33,8 @@ pub(crate) struct Account {
     pub(crate) epoch: u64,
     /// An operator has made it for its owner; anybody may make the others, for an address that is not theirs.
     pub(crate) vouched: bool,
+    /// Whether a login was ever completed.
+    pub(crate) signed_in: bool,
     /// Bumped when all other sessions are ended without a credential event.
     pub(crate) generation: u64,
     /// The languages that its owner reads, the best first, as the browser said at the sign-up; empty: it did not.
@@ -154,6 +156,7 @@ pub(crate) fn create(
         epoch: 1,
         generation: 1,
         vouched: false,
+        signed_in: false,
         language: call.origin.language.clone(),
         password: Some(password),
     };

@@ -66,10 +66,14 @@ pub(crate) fn set_password(
     account.password = Some(Password::new(call, password.expose())?);
     account.epoch += 1;
     accounts::save(call, &account)?;
-    Budget::read(call, &email, Some(&account.id))?.reset(call)?;
+    forget_tries(call, &account)?;
     call.audit(HOST, &Event::success("password.set", &account.id));
     call.message(&notice(call, "password-changed", &account))?;
     Ok(account)
+}
+
+fn forget_tries(call: &Call<'_>, account: &Account) -> Result<(), Refusal> {
+    Budget::all(call, &account.id)?.into_iter().try_for_each(|budget| budget.reset(call))
 }
 
 /// Ends all sessions of an account, and nothing else of it.
@@ -82,8 +86,7 @@ pub(super) fn end_sessions(call: &Call<'_>, mut account: Account) -> Result<(), 
 
 /// Forgets wrong guesses of either factor: nothing is locked any more.
 pub(crate) fn unlock(call: &Call<'_>, account: &Account) -> Result<(), Refusal> {
-    let email = Email::parse(&account.email)?;
-    Budget::read(call, &email, Some(&account.id))?.reset(call)?;
+    forget_tries(call, account)?;
     if let Some(outcome) = call.kernel.gate_operation(call, "unlock", &subject(account))? {
         outcome?;
     }

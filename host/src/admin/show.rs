@@ -1,7 +1,7 @@
 //! Accounts as administrators see them: never a secret.
 use super::{acts, cursor, place};
 use crate::{
-    accounts::{self, Account, Email},
+    accounts::{self, Account},
     auth::{Budget, listed},
     kernel::Call,
     sessions,
@@ -23,14 +23,19 @@ pub(crate) fn accounts(call: &Call<'_>, query: &str, after: Option<&str>) -> Res
 
 /// All of one account: who it is, what it proves itself with, what is locked, where it is signed in.
 pub(crate) fn account(call: &Call<'_>, account: &Account) -> Result<Value, Refusal> {
-    let budget = Budget::read(call, &Email::parse(&account.email)?, Some(&account.id))?;
+    let budgets = Budget::all(call, &account.id)?;
+    let locked = |known| {
+        let locks = budgets.iter().filter(|budget| budget.known == known);
+        locks.filter_map(|budget| budget.locked_until(call.now())).max().map(|until| until.to_string())
+    };
     let current = call.caller().map_or("", |caller| caller.session.id.as_str());
     let sessions = sessions::list(call, account)?;
     let sessions: Vec<Value> = sessions.iter().map(|session| listed(session, current)).collect();
     Ok(json!({
         "user": user(account),
         "mfa": acts::mfa_status(call, account)?,
-        "password_locked_until": budget.locked_until(call.now()).map(|until| until.to_string()),
+        "password_locked_until": locked(false),
+        "known_browsers_locked_until": locked(true),
         "sessions": sessions,
     }))
 }

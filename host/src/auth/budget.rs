@@ -1,10 +1,12 @@
-//! How many wrong passwords a name may see: five per 15 minutes, known and unknown names alike.
+//! How many wrong passwords a name may see: five per 15 minutes, known and unknown names alike. A browser that the
+//! account knows has five of its own, so that a stranger's do not keep the owner out.
 //!
 //! Strangers can write this, so it is a record of its own that no second factor ever reads. Names that belong
 //! to nobody share a fixed number of buckets, so that inventing names makes nothing grow.
+use super::Device;
 use crate::{
-    accounts::Email,
-    kernel::Call,
+    accounts::{Account, Email},
+    kernel::{Call, HOST},
     records::{decode, encode},
 };
 use countersign_plugin_api::{Problem, Refusal, Time};
@@ -14,6 +16,9 @@ use std::time::Duration;
 const TRIES: u32 = 5;
 const WINDOW: Duration = Duration::from_mins(15);
 const BUCKETS: u32 = 4096;
+const RECORD: &[u8] = b"tries";
+/// The budgets of one account that are looked at together: one batch has room for so many.
+const MOST: usize = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Tries {
@@ -21,25 +26,49 @@ struct Tries {
     since: u64,
 }
 
-/// The budget of one name, read.
+/// The budget of one name, or of a browser that it knows, read.
 pub(crate) struct Budget {
     key: Vec<u8>,
     tries: Tries,
+    /// Whether it is that of a browser that the account knows.
+    pub(crate) known: bool,
 }
 
 impl Budget {
-    /// `owner` is the id of the account that has the address, if one does.
+    /// That of the browser that asks, when the account knows it; else that of strangers.
+    pub(super) fn of(call: &Call<'_>, email: &Email, account: Option<&Account>) -> Result<Self, Refusal> {
+        let device = account.map(|account| Device::of(call, account)).transpose()?.flatten();
+        match account.zip(device) {
+            Some((account, device)) => {
+                Self::load(call, call.host_key(&account.id, &[RECORD, &device.0].concat()), true)
+            }
+            None => Self::read(call, email, account.map(|account| account.id.as_str())),
+        }
+    }
+
+    /// All that an account has, whoever asks: that of strangers, and those of browsers that it knows.
+    pub(crate) fn all(call: &Call<'_>, account: &str) -> Result<Vec<Self>, Refusal> {
+        let found = call.scan(HOST, call.place(account), RECORD, None, MOST)?;
+        let names = found.into_iter().map(|(name, _)| name);
+        names.map(|name| Self::load(call, call.host_key(account, &name), name != RECORD)).collect()
+    }
+
+    /// That of strangers. `owner` is the id of the account that has the address, if one does.
     pub(crate) fn read(call: &Call<'_>, email: &Email, owner: Option<&str>) -> Result<Self, Refusal> {
         let key = match owner {
-            Some(owner) => call.host_key(owner, b"tries"),
+            Some(owner) => call.host_key(owner, RECORD),
             None => {
                 let place = call.place(&format!("tries:{}", email.folded())).0;
                 let bucket = u32::from_be_bytes([place[0], place[1], place[2], place[3]]) % BUCKETS;
-                call.host_key(&format!(":tries:{bucket}"), b"tries")
+                call.host_key(&format!(":tries:{bucket}"), RECORD)
             }
         };
+        Self::load(call, key, false)
+    }
+
+    fn load(call: &Call<'_>, key: Vec<u8>, known: bool) -> Result<Self, Refusal> {
         let tries = call.read(key.clone())?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default();
-        Ok(Self { key, tries })
+        Ok(Self { key, tries, known })
     }
 
     /// Refuses while the name is locked; then nothing is evaluated and nothing extended.

@@ -1,5 +1,5 @@
 //! Signing in.
-use super::{Asked, Reply, budget::Budget, end_older};
+use super::{Asked, Reply, budget::Budget, device, end_older};
 use crate::{
     accounts::{self, Account, Email, MAX_PASSWORD, Password},
     kernel::{Call, HOST},
@@ -41,7 +41,7 @@ pub(super) fn login(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal
     let body: SignIn = asked.request.json()?;
     let email = Email::parse(&body.email)?;
     let account = accounts::by_email(call, &email)?;
-    let budget = Budget::read(call, &email, account.as_ref().map(|account| account.id.as_str()))?;
+    let budget = Budget::of(call, &email, account.as_ref())?;
     budget.check(call.now())?;
     let password = body.password.expose();
     let right = match &account {
@@ -87,7 +87,9 @@ pub(super) fn enter(
             let enrol = super::enrollment_required(call)?;
             let mut body = Map::new();
             body.insert("status".into(), "authenticated".into());
-            Reply::json(200, body).granted(call, granted, enrol)
+            let mut reply = Reply::json(200, body).granted(call, granted, enrol);
+            reply.cookies.extend(device::welcome(call, account.clone(), mode, agent)?);
+            reply
         }
         Verdict::Challenge { token, expires_at, methods } => {
             let granted = sessions::create(call, account, new(SessionKind::Pending, Some(expires_at)))?;
@@ -110,7 +112,7 @@ pub(super) fn enter(
     };
     // A program keeps no cookies.
     if mode == SessionMode::Cookie {
-        reply.cookies = cookies;
+        reply.cookies.extend(cookies);
     }
     Ok(reply)
 }

@@ -2,6 +2,7 @@
 //!
 //! Each operation is a function of one call: it reads and decides, and the kernel carries it out.
 mod budget;
+mod device;
 mod email;
 mod links;
 mod login;
@@ -14,6 +15,7 @@ mod session;
 mod views;
 
 pub(crate) use budget::Budget;
+pub(crate) use device::{Device, renew};
 pub(crate) use registration::{address as registering, sign_up};
 pub(crate) use session::listed;
 pub(crate) use views::{caller_json, user_json};

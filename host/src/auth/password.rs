@@ -75,7 +75,7 @@ fn prove(call: &Call<'_>, password: &Secret<String>) -> Result<Proof, Refusal> {
     let caller = call.caller().ok_or(Problem::SessionRequired)?;
     let account = accounts::by_id(call, &caller.subject.id)?.ok_or(Problem::SessionRequired)?;
     let email = Email::parse(&account.email)?;
-    let budget = Budget::read(call, &email, Some(&account.id))?;
+    let budget = Budget::of(call, &email, Some(&account))?;
     budget.check(call.now())?;
     let password = password.expose();
     if password.len() > MAX_PASSWORD || !accounts::password_matches(call, Some(&account), password)? {

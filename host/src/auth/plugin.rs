@@ -1,5 +1,5 @@
 //! A plugin's route: who may call it, what it decides, how that is answered.
-use super::{Asked, Cookie, Need, Reply, login, require};
+use super::{Asked, Cookie, Need, Reply, device, login, require};
 use crate::{
     accounts,
     kernel::{Answer, Call, Granted, Mounted, SignIn, View, absorb},
@@ -57,6 +57,13 @@ pub(crate) fn decide(call: &Call<'_>, mounted: &Mounted, request: &Request<'_>) 
 pub(crate) fn ask(call: &Call<'_>, mounted: &Mounted, asked: &Asked<'_>) -> Result<Reply, Refusal> {
     let Decided { mut reply, granted, sign_in, ended } = decide(call, mounted, asked.request)?;
     if let Some(granted) = granted {
+        let session = &granted.caller.session;
+        // A pending session that gets a new token: the login is complete.
+        if granted.token.is_some()
+            && let Some(account) = accounts::by_id(call, &granted.caller.subject.id)?
+        {
+            reply.cookies.extend(device::welcome(call, account, session.mode, asked.agent)?);
+        }
         // Whoever has just proven a second factor has one.
         reply = reply.granted(call, granted, false);
     }

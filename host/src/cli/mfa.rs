@@ -11,7 +11,7 @@ pub(super) fn run(file: &Path, command: Mfa) -> Result<Report, Failure> {
         Mfa::Import { file, quiet } => return import::run(&mut reach, &file, quiet),
         Mfa::Status { user } => {
             let shown = reach.perform(Operation::UserShow { user })?;
-            let keys = ["user", "mfa", "password_locked_until"];
+            let keys = ["user", "mfa", "password_locked_until", "known_browsers_locked_until"];
             let status: Value = keys.into_iter().map(|key| (key.to_owned(), shown[key].clone())).collect();
             return Ok(Report::new(lines(&status), status));
         }
@@ -35,7 +35,11 @@ pub(super) fn lines(shown: &Value) -> String {
         (_, false) => "mfa      off".to_owned(),
         (_, true) => format!("mfa      on; {} recovery codes are left", mfa["recovery_codes_remaining"]),
     }];
-    let locks = [("password", &shown["password_locked_until"]), ("mfa", &mfa["locked_until"])];
+    let locks = [
+        ("password", &shown["password_locked_until"]),
+        ("password in known browsers", &shown["known_browsers_locked_until"]),
+        ("mfa", &mfa["locked_until"]),
+    ];
     for (what, until) in locks {
         if let Some(until) = until.as_str() {
             lines.push(format!("locked   {what} until {until}"));

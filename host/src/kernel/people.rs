@@ -25,6 +25,10 @@ pub(crate) trait People: Send + Sync + 'static {
     fn subject(&self, call: &Call<'_>, id: &str) -> Result<Option<Subject>, Refusal>;
     /// The account of that address, in whatever spelling.
     fn subject_of(&self, call: &Call<'_>, address: &str) -> Result<Option<Subject>, Refusal>;
+    /// Whether the browser that asks has signed in to that account before.
+    fn knows_browser(&self, _call: &Call<'_>, _subject: &str) -> Result<bool, Refusal> {
+        Ok(false)
+    }
     /// A message as it is sent; `None` when there is nobody to send it to.
     fn letter(&self, call: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Letter>, Refusal>;
     /// The pending session `id` of `subject` becomes a standard one, under a new token.

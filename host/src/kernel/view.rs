@@ -45,6 +45,9 @@ impl Context for View<'_, '_> {
     fn cookie(&self, name: &str) -> Result<Option<Secret<String>>, Refusal> {
         Ok(self.call.cookie(self.plugin, name))
     }
+    fn is_known_browser(&self, subject: &str) -> Result<bool, Refusal> {
+        self.call.kernel.people.knows_browser(self.call, subject)
+    }
     fn mac(&self, parts: &[&[u8]]) -> Result<[u8; 32], Refusal> {
         Ok(self.call.kernel.mac(self.plugin, parts))
     }

@@ -45,6 +45,7 @@ mails![
     "locked" Nothing, ["until" = "2026-11-21T09:30:00Z"];
     "magic-link" Link("/api/auth/mfa/magic-link/verify"), ["link" = "", "minutes" = "10"];
     "mfa-reset" Nothing, [];
+    "new-browser" Nothing, ["browser" = "Firefox", "address" = "192.0.2.1"];
     "password-changed" Nothing, [];
     "password-reset" Link("/password/reset"), ["link" = "", "minutes" = "30"];
     "recovery-generated" Nothing, [];

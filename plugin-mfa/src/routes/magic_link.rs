@@ -34,7 +34,9 @@ pub(super) fn send(config: &Mfa, request: &Request<'_>, context: &dyn Context) -
     let nobody = links::nobody(&context.mac(&[b"link-address", address.as_bytes()])?);
     let (owner, epoch) = found.as_ref().map_or((nobody.as_str(), 0), |own| (own.id.as_str(), own.epoch));
     let mut links = Links::load(context, owner)?;
-    let has_share = links.asked.wait(now, rules.sends, rules.per).is_none();
+    let at_home = context.is_known_browser(owner)?;
+    let asked = if at_home { &mut links.asked_at_home } else { &mut links.asked };
+    let has_share = asked.wait(now, rules.sends, rules.per).is_none();
 
     let (id, cookie) = (draw(context)?, browser(context)?);
     let expires_at = now + config.magic_link.ttl;
@@ -52,8 +54,8 @@ pub(super) fn send(config: &Mfa, request: &Request<'_>, context: &dyn Context) -
         expires_at,
     })?);
     if has_share {
+        asked.count(now, rules.per);
         links.live = Some(link);
-        links.asked.count(now, rules.per);
     }
     let minutes = config.magic_link.ttl.as_secs().div_ceil(60).to_string();
     let message = Draft::new("magic-link", if has_share { owner } else { &nobody }, expires_at)

@@ -71,6 +71,9 @@ impl Context for Call<'_> {
         let live = kept.filter(|(_, until)| self.kernel.now < *until);
         Ok(live.map(|(value, _)| Secret::new(value.clone())))
     }
+    fn is_known_browser(&self, subject: &str) -> Result<bool, Refusal> {
+        Ok(self.kernel.known_browsers.contains(&(self.browser, subject.to_owned())))
+    }
     fn get(&self, names: &[Name<'_>], found: &mut Found) -> Result<(), Refusal> {
         for name in names {
             let name = (name.subject.to_owned(), name.name.to_vec());

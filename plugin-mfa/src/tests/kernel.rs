@@ -13,7 +13,12 @@ use countersign_plugin_api::{
     SessionMode, Standing, Subject, Time, Verdict,
 };
 use serde_json::Value;
-use std::{cell::Cell, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// The moment at which each test begins, and the one user that each begins with.
 pub(super) const START: u64 = 1_763_800_000;
@@ -35,6 +40,8 @@ pub(super) struct Kernel {
     pub(super) sends_mail: bool,
     /// The plugin's cookies, by browser and name, and until when.
     pub(super) cookies: BTreeMap<(String, String), (String, Time)>,
+    /// The browsers that have signed in before, each with the account.
+    pub(super) known_browsers: BTreeSet<(&'static str, String)>,
     /// How many calls had a hash computed.
     pub(super) hashed: Cell<u32>,
     pub(super) version: u64,
@@ -153,6 +160,7 @@ impl Kernel {
             messages: Vec::new(),
             sends_mail: true,
             cookies: BTreeMap::new(),
+            known_browsers: BTreeSet::new(),
             hashed: Cell::new(0),
             version: 0,
             calls: 0,

@@ -304,3 +304,30 @@ fn it_can_be_turned_off_and_its_times_are_configured() {
     kernel.pass(90);
     assert!(refused(&kernel.send(&follow(&token))));
 }
+
+#[test]
+fn a_browser_that_the_account_knows_has_links_of_its_own() {
+    let mut kernel = kernel();
+    kernel.known_browsers.insert((LAPTOP, ANN.to_owned()));
+    let strange = |kernel: &mut Kernel| kernel.send(&ask_for("ann@example.org").in_browser("Stranger"));
+    for sent in [1, 2, 3, 3, 3] {
+        assert_eq!(strange(&mut kernel).status, 202);
+        assert_eq!(kernel.messages.len(), sent, "what anyone may ask for");
+    }
+    for sent in [4, 5, 6, 6] {
+        kernel.send(&ask_for("ann@example.org"));
+        assert_eq!(kernel.messages.len(), sent, "what she may ask for at home");
+    }
+    kernel.pass(599);
+    assert_eq!((strange(&mut kernel).status, kernel.messages.len()), (202, 6));
+    kernel.pass(1);
+    strange(&mut kernel);
+    kernel.send(&ask_for("ann@example.org"));
+    assert_eq!(kernel.messages.len(), 8);
+    // Of nobody, and of another account, it is no browser that is known.
+    kernel.add_subject("user-bob", "bob@example.org", "user");
+    for _ in 0..5 {
+        kernel.send(&ask_for("bob@example.org"));
+    }
+    assert_eq!(kernel.messages.len(), 11);
+}
