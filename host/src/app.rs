@@ -19,7 +19,17 @@ impl Host {
     /// Starts, and with it the delivery of what waits to be sent; or refuses, with every reason there is.
     pub async fn start(config: Config, strict: Strictness) -> Result<Arc<Self>, StartError> {
         let kernel = Arc::new(people::kernel(&config, strict).await?);
-        tokio::spawn(kernel.clone().deliver());
+        kernel.deliver();
+        Self::over(kernel, config)
+    }
+
+    /// Another host that can take this one's place: see [`Kernel::reload`].
+    pub(crate) async fn reloaded(&self, config: Config, strict: Strictness) -> Result<Arc<Self>, StartError> {
+        let kernel = people::reloaded(&self.kernel, &config, strict).await?;
+        Self::over(Arc::new(kernel), config)
+    }
+
+    fn over(kernel: Arc<Kernel>, config: Config) -> Result<Arc<Self>, StartError> {
         kernel.watch_store().map_err(|error| {
             StartError(vec![format!("no thread that asks the store can be started: {error}")])
         })?;

@@ -14,4 +14,5 @@ mod logs;
 mod mail;
 mod people;
 mod records;
+mod serving;
 mod sessions;

@@ -30,12 +30,25 @@ fn texts(problems: Problems) -> Vec<String> {
 
 /// A kernel over the host's own accounts and sessions.
 pub(crate) async fn kernel(config: &Config, strict: Strictness) -> Result<Kernel, StartError> {
+    Kernel::start(config, strict, own(config, strict)?).await
+}
+
+/// Another in its place.
+pub(crate) async fn reloaded(
+    kernel: &Kernel,
+    config: &Config,
+    strict: Strictness,
+) -> Result<Kernel, StartError> {
+    kernel.reload(config, strict, own(config, strict)?).await
+}
+
+fn own(config: &Config, strict: Strictness) -> Result<Box<dyn People>, StartError> {
     // Whatever else is wrong is told with it.
     let mails = Mails::load(config).map_err(|problems| match Kernel::check(config, strict) {
         Ok(()) => StartError(texts(problems)),
         Err(StartError(more)) => StartError(more.into_iter().chain(texts(problems)).collect()),
     })?;
-    Kernel::start(config, strict, Box::new(Own { mails })).await
+    Ok(Box::new(Own { mails }))
 }
 
 impl People for Own {

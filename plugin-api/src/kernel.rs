@@ -69,7 +69,7 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 /// What one plugin registered.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Collected {
     /// Stores by name.
     pub stores: Vec<(String, Arc<dyn Store>)>,

@@ -3,7 +3,7 @@ use super::{Failure, check};
 use crate::{
     config::Config,
     control::{DataDir, Operation, Refused, ask, perform},
-    kernel::{Kernel, Strictness},
+    kernel::{Kernel, StartError, Strictness},
     people,
 };
 use serde_json::Value;
@@ -42,7 +42,7 @@ impl<'c> Reach<'c> {
             self.own = Some(Own::start(self.config, check::strictness(false))?);
         }
         match &self.own {
-            Some(own) => Ok(own.ask(self.config, operation)),
+            Some(own) => Ok(own.ask(operation)),
             None => Err(Failure::new("the store is not open")),
         }
     }
@@ -57,12 +57,12 @@ impl Own {
         Ok(Self { kernel, runtime, _data_dir: data_dir })
     }
 
-    pub(super) fn perform(&self, config: &Config, operation: Operation) -> Result<Value, Failure> {
-        Ok(self.ask(config, operation)?)
+    pub(super) fn perform(&self, operation: Operation) -> Result<Value, Failure> {
+        Ok(self.ask(operation)?)
     }
 
-    fn ask(&self, config: &Config, operation: Operation) -> Result<Value, Refused> {
-        self.runtime.block_on(perform(&self.kernel, config, operation))
+    fn ask(&self, operation: Operation) -> Result<Value, Refused> {
+        self.runtime.block_on(perform(&self.kernel, operation))
     }
 }
 
@@ -100,6 +100,10 @@ pub(super) fn runtime(threads: usize) -> Result<Runtime, Failure> {
 
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
+        // A problem of the configuration names its place itself.
+        if refused.problem == Refused::CONFIGURATION {
+            return StartError(vec![refused.message]).into();
+        }
         Self::new(refused.message)
     }
 }

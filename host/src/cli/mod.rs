@@ -14,6 +14,7 @@ mod library;
 mod mfa;
 mod password;
 mod plugin;
+mod reload;
 mod remove;
 mod report;
 mod serve;
@@ -66,6 +67,15 @@ struct Cli {
 enum Command {
     Init(Init),
     Serve(Serve),
+    /// Have the running host take over configuration, keys and plugins.
+    ///
+    /// No request is dropped: those that were begun end as they began. If anything is wrong, everything stays as it
+    /// was, and this says why. The address, the data directory and the store are changed by a restart alone. SIGHUP
+    /// does the same.
+    #[command(after_help = "\
+Example:
+  countersign plugin install ./libplugin_mfa.so && countersign reload")]
+    Reload,
     #[command(subcommand)]
     Config(ConfigCommand),
     #[command(subcommand)]
@@ -131,7 +141,7 @@ impl From<Sign> for Registration {
 /// Run the host.
 ///
 /// It refuses to start with every reason there is. SIGTERM and SIGINT answer what was begun and stop it; SIGHUP
-/// takes over the key file. The log goes to stderr: JSON lines, or text when stderr is a terminal.
+/// is `countersign reload`. The log goes to stderr: JSON lines, or text when stderr is a terminal.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -199,8 +209,8 @@ enum Keys {
 
 /// Look after plugins.
 ///
-/// A plugin is a library in plugin_dir with a [[plugin]] entry that pins it to its bytes. Changes take effect when
-/// the host starts the next time.
+/// A plugin is a library in plugin_dir with a [[plugin]] entry that pins it to its bytes. A host that runs takes
+/// changes over with `countersign reload`.
 #[derive(Subcommand)]
 enum Plugin {
     /// Show the configured plugins. Runs none of them.
@@ -270,6 +280,7 @@ fn dispatch(cli: Cli) -> Result<Option<Report>, Failure> {
     let report = match cli.command {
         Command::Init(args) => init::run(config, &args),
         Command::Serve(args) => return serve::run(config, &args, json).map(|()| None),
+        Command::Reload => reload::run(config),
         Command::Config(ConfigCommand::Check { dev }) => check::run(config, dev),
         Command::Keys(command) => keys::run(config, &command),
         Command::Plugin(command) => plugin::run(config, &command),

@@ -55,7 +55,7 @@ pub(super) fn run(config: &Config, name: &str, disarm: bool) -> Result<Report, F
         text.push_str("; logins go on without it");
     }
     if host_runs {
-        text.push_str(". The host that runs has it until it is restarted");
+        text.push_str(". The host that runs has it until `countersign reload`");
     }
     let json = json!({ "name": plugin, "file": file, "disarmed": disarm, "host_runs": host_runs });
     Ok(Report::new(text, json))
@@ -100,7 +100,7 @@ fn gate(config: &Config, plugin: &str, file: Option<&str>, disarm: bool) -> Resu
                 Failure::new(format_args!("the store cannot be asked whether `{plugin}` gates its logins"))
                     .and(failure)
             })?;
-            (own.perform(&later, operation())?, false)
+            (own.perform(operation())?, false)
         }
     };
     if !disarm && answer["gate"] == plugin {

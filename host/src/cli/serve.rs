@@ -1,11 +1,11 @@
 //! `serve`: the host, from its first look at the environment to the last answer.
 use super::{Failure, Serve, check, host::runtime};
 use crate::{
-    app::Host,
-    config::{Config, PublicUrl},
-    control::{Control, DataDir, reload_keys},
+    config::Config,
+    control::{Control, DataDir},
     http::{Server, ServerLimits},
     logs::{self, Format},
+    serving::Serving,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
@@ -75,26 +75,14 @@ fn preloads(env: impl Fn(&str) -> Option<OsString>) -> Vec<&'static str> {
     PRELOADS.into_iter().filter(|name| env(name).is_some_and(|value| !value.is_empty())).collect()
 }
 
-async fn serve(
-    mut config: Config,
-    dev: bool,
-    data_dir: &DataDir,
-    limits: ServerLimits,
-) -> Result<(), Failure> {
+async fn serve(config: Config, dev: bool, data_dir: &DataDir, limits: ServerLimits) -> Result<(), Failure> {
     // Before anything is loaded, so that a signal during the start is not lost.
     let signals = Signals::new().map_err(|error| Failure::new(format_args!("signals: {error}")))?;
     let listen = config.listen;
     let unbound = |error| Failure::new(format_args!("listen = \"{listen}\": {error}"));
     let server = Server::bind(listen, limits).await.map_err(unbound)?;
     let address = server.local_addr().map_err(unbound)?;
-    // With port 0 the address, and a public URL that was made of it, are those that the system gave.
-    if PublicUrl::of(listen).as_ref() == Some(&config.public_url) {
-        config.public_url = PublicUrl::of(address).unwrap_or(config.public_url);
-    }
-    config.listen = address;
-
-    let host = Host::start(config, check::strictness(dev)).await?;
-    let (_current, apps) = watch::channel(Arc::new(host.app(dev)?));
+    let serving = Arc::new(Serving::start(config, address, check::strictness(dev)).await?);
     let socket = Control::bind(data_dir);
     let control =
         socket.map_err(|error| Failure::new(format_args!("the control socket in data_dir: {error}")))?;
@@ -102,7 +90,7 @@ async fn serve(
     let url = format!("http://{address}");
     tracing::info!(
         target: "countersign",
-        %address, public_url = host.config.public_url.origin(), version = env!("CARGO_PKG_VERSION"),
+        %address, public_url = serving.host().config.public_url.origin(), version = env!("CARGO_PKG_VERSION"),
         "listening on {url}"
     );
     let (stop, stopping) = watch::channel(false);
@@ -112,8 +100,8 @@ async fn serve(
             let _ = stopping.wait_for(|stop| *stop).await;
         }
     };
-    tokio::join!(server.run(apps, stopped()), control.run(host.clone(), stopped()), async {
-        signals.wait(&host).await;
+    tokio::join!(server.run(serving.apps(), stopped()), control.run(serving.clone(), stopped()), async {
+        signals.wait(&serving).await;
         let _ = stop.send(true);
     });
     tracing::info!(target: "countersign", "stopped");
@@ -136,14 +124,14 @@ impl Signals {
     }
 
     /// Until the host is to stop.
-    async fn wait(mut self, host: &Host) {
+    async fn wait(mut self, serving: &Serving) {
         loop {
             let name = tokio::select! {
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.interrupt.recv() => "SIGINT",
                 _ = self.hang_up.recv() => {
-                    // It has logged how it went, and a host that keeps its old keys goes on.
-                    let _ = reload_keys(&host.kernel, &host.config);
+                    // It has logged how it went, and what was there before goes on.
+                    let _ = serving.reload().await;
                     continue;
                 }
             };

@@ -13,7 +13,7 @@ mod server;
 
 pub(crate) use client::ask;
 pub(crate) use data_dir::DataDir;
-pub(crate) use operation::{Operation, Refused, perform, reload_keys};
+pub(crate) use operation::{Operation, Refused, perform};
 pub(crate) use server::Control;
 
 /// The socket's name in the data directory.

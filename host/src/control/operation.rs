@@ -2,8 +2,7 @@
 use crate::{
     accounts::Account,
     admin::{self, Wanted},
-    config::Config,
-    kernel::{Call, Kernel, Origin, Ring},
+    kernel::{Call, Kernel, Origin},
 };
 use countersign_plugin_api::{Problem, Refusal, Secret, Time};
 use serde::{Deserialize, Serialize, Serializer};
@@ -82,6 +81,8 @@ pub(crate) enum Operation {
         /// The address or the id of the account that it concerns.
         account: Option<String>,
     },
+    /// Take over configuration, keys and plugins.
+    Reload,
     /// Take over the key file.
     ReloadKeys,
     /// The plugin by which the store remembers that logins are gated.
@@ -104,6 +105,11 @@ pub(crate) struct Refused {
     pub(crate) message: String,
 }
 
+impl Refused {
+    /// The `problem` of what the configuration, a key file or a plugin is at fault for.
+    pub(crate) const CONFIGURATION: &'static str = "configuration";
+}
+
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let mut message = refusal.detail().to_owned();
@@ -118,11 +124,7 @@ impl From<Refusal> for Refused {
 }
 
 /// Does it. What changes something is audited with the actor `cli`.
-pub(crate) async fn perform(
-    kernel: &Kernel,
-    config: &Config,
-    operation: Operation,
-) -> Result<Value, Refused> {
+pub(crate) async fn perform(kernel: &Kernel, operation: Operation) -> Result<Value, Refused> {
     use Operation as Op;
     let done = match operation {
         Op::UserAdd { email, role, password } => {
@@ -155,7 +157,9 @@ pub(crate) async fn perform(
             let wanted = Wanted { after: after.as_deref(), since, account };
             one(kernel, |call| admin::audit_page(call, &wanted)).await
         }
-        Op::ReloadKeys => reload_keys(kernel, config),
+        Op::Reload | Op::ReloadKeys => {
+            Err(Refusal::new(Problem::Conflict).saying("only a host that runs takes over what has changed"))
+        }
         Op::Gate => kernel.gated_by().await.map(|plugin| json!({ "gate": plugin })),
         Op::Disarm => kernel.disarm().await.map(|()| json!({})),
     };
@@ -192,22 +196,6 @@ async fn delete(kernel: &Kernel, user: &str) -> Result<Value, Refusal> {
     .await?;
     while one(kernel, |call| admin::sweep(call, &account.id)).await? {}
     Ok(admin::show_user(&account))
-}
-
-/// Takes over the key file, or says why the old keys stay.
-pub(crate) fn reload_keys(kernel: &Kernel, config: &Config) -> Result<Value, Refusal> {
-    let ring = Ring::of(config);
-    let count = ring.as_ref().map_or(0, |ring| ring.keys().len());
-    match ring.and_then(|ring| kernel.replace_ring(ring)) {
-        Ok(()) => {
-            tracing::info!(target: "countersign", keys = count, "the keys were reloaded");
-            Ok(json!({ "keys": count }))
-        }
-        Err(error) => {
-            tracing::error!(target: "countersign", %error, "the keys were not reloaded: the old ones stay in use");
-            Err(Refusal::new(Problem::Conflict).saying(error))
-        }
-    }
 }
 
 #[cfg(test)]

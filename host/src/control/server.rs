@@ -1,6 +1,6 @@
 //! The host's end of the control socket.
 use super::{DataDir, MAX_REQUEST, Operation, Refused, SOCKET, perform};
-use crate::{app::Host, kernel::answered};
+use crate::{kernel::answered, serving::Serving};
 use countersign_plugin_api::Refusal;
 use rustix::process::geteuid;
 use serde_json::{Value, json};
@@ -44,17 +44,17 @@ impl Control {
     }
 
     /// Takes commands until `shutdown` is done, and finishes those that were begun.
-    pub(crate) async fn run(self, host: Arc<Host>, shutdown: impl Future<Output = ()>) {
+    pub(crate) async fn run(self, serving: Arc<Serving>, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
-        let mut serving = JoinSet::new();
+        let mut commands = JoinSet::new();
         loop {
-            let full = serving.len() >= AT_ONCE;
+            let full = commands.len() >= AT_ONCE;
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                Some(_) = serving.join_next() => {}
+                Some(_) = commands.join_next() => {}
                 accepted = self.0.accept(), if !full => match accepted {
-                    Ok((stream, _)) => { serving.spawn(serve(stream, host.clone())); }
+                    Ok((stream, _)) => { commands.spawn(serve(stream, serving.clone())); }
                     Err(error) => {
                         tracing::error!(target: "countersign::control", %error, "a command could not be accepted");
                         sleep(Duration::from_millis(100)).await;
@@ -63,11 +63,11 @@ impl Control {
             }
         }
         drop(self.0);
-        while serving.join_next().await.is_some() {}
+        while commands.join_next().await.is_some() {}
     }
 }
 
-async fn serve(stream: UnixStream, host: Arc<Host>) {
+async fn serve(stream: UnixStream, serving: Arc<Serving>) {
     // The socket's mode keeps others out already; this holds where a file system ignores it.
     match stream.peer_cred() {
         Ok(peer) if [0, geteuid().as_raw()].contains(&peer.uid()) => {}
@@ -88,8 +88,11 @@ async fn serve(stream: UnixStream, host: Arc<Host>) {
         return;
     }
     let outcome = match serde_json::from_str::<Operation>(&line) {
+        Ok(Operation::Reload) => serving.reload().await,
+        Ok(Operation::ReloadKeys) => serving.reload_keys().await,
         Ok(operation) => {
-            let performed = async move { perform(&host.kernel, &host.config, operation).await };
+            let host = serving.host();
+            let performed = async move { perform(&host.kernel, operation).await };
             answered(performed).await.unwrap_or_else(|overdue| Err(Refusal::from(overdue).into()))
         }
         Err(error) => {

@@ -56,6 +56,7 @@ struct Queue {
 
 pub(super) struct Pool {
     queue: Arc<Queue>,
+    workers: usize,
 }
 
 impl Pool {
@@ -65,7 +66,12 @@ impl Pool {
             let queue = queue.clone();
             std::thread::Builder::new().name("hashing".into()).spawn(move || work(&queue))?;
         }
-        Ok(Self { queue })
+        Ok(Self { queue, workers })
+    }
+
+    /// How many were asked for.
+    pub(super) fn workers(&self) -> usize {
+        self.workers
     }
 
     pub(super) async fn hash(&self, job: Arc<Job>) -> Result<Hashes, Busy> {

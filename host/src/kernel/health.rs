@@ -97,7 +97,7 @@ impl Kernel {
 
     /// Whether it can serve: the store answers, and no plugin is in quarantine. Waits for nothing.
     pub fn readiness(&self) -> Result<(), Refusal> {
-        if let Some(plugin) = self.quarantines.iter().find(|plugin| plugin.is_on()) {
+        if let Some(plugin) = self.registry.kept.quarantines().find(|plugin| plugin.is_on()) {
             let why = format!("the plugin `{}` is in quarantine", plugin.name());
             return Err(Refusal::new(Problem::PluginFault).because(why));
         }

@@ -10,6 +10,7 @@ mod elf;
 mod execute;
 mod hashing;
 mod health;
+mod kept;
 mod keys;
 mod loader;
 mod operation;
@@ -20,6 +21,7 @@ mod place;
 mod placement;
 mod quarantine;
 mod registry;
+mod reload;
 mod seal;
 mod token;
 mod view;
@@ -40,6 +42,7 @@ pub(crate) use path::matches;
 pub(crate) use people::{Letter, People};
 pub(crate) use place::{HOST, Place};
 pub(crate) use registry::{Mounted, in_use};
+pub(crate) use reload::Changes;
 pub(crate) use view::View;
 pub(crate) use watchdog::answered;
 
@@ -52,7 +55,7 @@ use health::Health;
 use hmac::{Hmac, KeyInit, Mac};
 use parking_lot::RwLock;
 use place::Places;
-use quarantine::Quarantine;
+use registry::Registry;
 use seal::Seal;
 use sha2::Sha256;
 use std::{
@@ -76,35 +79,44 @@ pub(crate) struct Settings {
     pub(crate) password_cost: Cost,
 }
 
+impl Settings {
+    fn of(config: &Config) -> Self {
+        Self {
+            audience: config.public_url.origin().to_owned(),
+            audit_retention: config.audit_retention,
+            idle_ttl: config.session.idle_ttl,
+            absolute_ttl: config.session.absolute_ttl,
+            password_cost: Cost {
+                memory: config.password.memory_kib,
+                iterations: config.password.iterations,
+                parallelism: config.password.parallelism,
+            },
+        }
+    }
+}
+
 /// Loaded plugins over a store, ready to decide.
 pub struct Kernel {
     pub(crate) settings: Settings,
     store: Arc<dyn Store>,
     latency: Latency,
     delivery: Option<Arc<dyn Delivery>>,
-    registry: Table,
+    /// The table of plugins, frozen.
+    registry: Registry,
     people: Box<dyn People>,
-    ring: RwLock<Arc<Ring>>,
-    seal: Seal,
+    // What is shared with the kernel that takes this one's place: see `reload`.
+    ring: Arc<RwLock<Arc<Ring>>>,
+    seal: Arc<Seal>,
     places: Places,
     pepper: Hmac<Sha256>,
-    outbox: outbox::Outbox,
-    pool: hashing::Pool,
-    clock: Clock,
-    health: Health,
-    quarantines: Vec<Arc<Quarantine>>,
+    outbox: Arc<outbox::Outbox>,
+    pool: Arc<hashing::Pool>,
+    clock: Arc<Clock>,
+    health: Arc<Health>,
     /// One place in the queue for each of many homes, for contenders after a conflict.
-    turns: Vec<tokio::sync::Mutex<()>>,
+    turns: Arc<[tokio::sync::Mutex<()>]>,
     start: [u8; 4],
     rows: AtomicU32,
-}
-
-/// The part of the registry that serves.
-struct Table {
-    routes: std::collections::HashMap<String, Vec<Mounted>>,
-    operations: std::collections::HashMap<String, registry::Operation>,
-    gate: Option<registry::GateEntry>,
-    plugins: Vec<PluginInfo>,
 }
 
 /// The group of the kernel's own records.
@@ -134,7 +146,7 @@ impl Kernel {
         people: Box<dyn People>,
     ) -> Result<Self, StartError> {
         let ring = Ring::of(config).map_err(|error| StartError::one(error.to_string()));
-        let registry = registry::assemble(config, strict);
+        let registry = registry::assemble(config, strict, &kept::Kept::default());
         let (ring, registry) = match (ring, registry) {
             (Ok(ring), Ok(registry)) => (Arc::new(ring), registry),
             (ring, registry) => {
@@ -142,25 +154,15 @@ impl Kernel {
                 return Err(StartError(both.collect()));
             }
         };
-        let settings = Settings {
-            audience: config.public_url.origin().to_owned(),
-            audit_retention: config.audit_retention,
-            idle_ttl: config.session.idle_ttl,
-            absolute_ttl: config.session.absolute_ttl,
-            password_cost: Cost {
-                memory: config.password.memory_kib,
-                iterations: config.password.iterations,
-                parallelism: config.password.parallelism,
-            },
-        };
-        let kernel = Self::over(registry, ring, people, settings, config.password.max_concurrent_hashes)?;
+        let workers = config.password.max_concurrent_hashes;
+        let kernel = Self::over(registry, ring, people, Settings::of(config), workers)?;
         kernel.recall(strict.ungated).await?;
         Ok(kernel)
     }
 
     /// A kernel over a table and a ring, before it has asked the store anything.
     fn over(
-        registry: registry::Registry,
+        registry: Registry,
         ring: Arc<Ring>,
         people: Box<dyn People>,
         settings: Settings,
@@ -177,31 +179,20 @@ impl Kernel {
         let pepper = pepper.and_then(|key| Hmac::new_from_slice(key.expose()).ok());
         Ok(Self {
             settings,
-            latency: match people.latency() {
-                Latency::Waits => Latency::Waits,
-                Latency::Quick => registry.store.latency(),
-            },
+            latency: latency(&*people, &*registry.store),
             people,
-            store: registry.store,
-            delivery: registry.delivery,
-            registry: Table {
-                routes: registry.routes,
-                operations: registry.operations,
-                gate: registry.gate,
-                plugins: registry.plugins,
-            },
-            seal: Seal::new(ring.clone(), salt).map_err(StartError::one)?,
+            store: registry.store.clone(),
+            delivery: registry.delivery.clone(),
+            registry,
+            seal: Arc::new(Seal::new(ring.clone(), salt).map_err(StartError::one)?),
             places: Places::new(&ring).map_err(StartError::one)?,
             pepper: pepper
                 .ok_or_else(|| StartError::one("the key file has no active key with role `pepper`"))?,
-            ring: RwLock::new(ring),
-            pool: hashing::Pool::new(workers).map_err(|error| {
-                StartError::one(format!("no thread for password hashes can be started: {error}"))
-            })?,
-            outbox: outbox::Outbox::new(),
-            clock: Clock::new(),
-            health: Health::default(),
-            quarantines: registry.quarantines,
+            ring: Arc::new(RwLock::new(ring)),
+            pool: Arc::new(pool(workers)?),
+            outbox: Arc::new(outbox::Outbox::new()),
+            clock: Arc::new(Clock::new()),
+            health: Arc::default(),
             turns: (0..256).map(|_| tokio::sync::Mutex::default()).collect(),
             start,
             rows: AtomicU32::new(0),
@@ -296,13 +287,19 @@ impl Kernel {
 
     /// Replaces the keys that sign and check tokens. The keys that the store needs must be the same.
     pub fn replace_ring(&self, ring: Ring) -> Result<(), KeyError> {
+        self.accepts(&ring)?;
+        *self.ring.write() = Arc::new(ring);
+        Ok(())
+    }
+
+    fn accepts(&self, ring: &Ring) -> Result<(), KeyError> {
         let before = self.ring();
         let same = |role| before.active(role).map(Key::kid) == ring.active(role).map(Key::kid);
         if [Role::Seal, Role::Index, Role::Pepper].into_iter().all(same) {
-            *self.ring.write() = Arc::new(ring);
-            return Ok(());
+            Ok(())
+        } else {
+            Err(KeyError::changed())
         }
-        Err(KeyError::changed())
     }
 
     /// The routes of plugins at a path below `/api/auth`, one for each method.
@@ -375,5 +372,18 @@ impl Kernel {
         row[..4].copy_from_slice(&self.rows.fetch_add(1, Relaxed).to_be_bytes());
         row[4..].copy_from_slice(&self.start);
         row
+    }
+}
+
+fn pool(workers: usize) -> Result<hashing::Pool, StartError> {
+    hashing::Pool::new(workers)
+        .map_err(|error| StartError::one(format!("no thread for password hashes can be started: {error}")))
+}
+
+/// Whether a call may wait on a network, for accounts or for records.
+fn latency(people: &dyn People, store: &dyn Store) -> Latency {
+    match people.latency() {
+        Latency::Waits => Latency::Waits,
+        Latency::Quick => store.latency(),
     }
 }

@@ -9,8 +9,12 @@ use crate::records::{decode, encode};
 use countersign_plugin_api::{Delivery, Draft, Event, Message, Problem, Refusal, Secret, Time, Undelivered};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::{collections::HashSet, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, mpsc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// The group of all waiting messages.
 const GROUP: &str = ":outbox";
@@ -31,12 +35,15 @@ pub(super) struct Outbox {
     /// The keys of all messages that wait. A message that is found in the store while it is announced must not
     /// get two tries at once: the second would take the first for one that a crash has cut off.
     waiting: Mutex<HashSet<Vec<u8>>>,
+    /// The kernel that sends: the newest of those that share this queue.
+    sender: watch::Sender<Weak<Kernel>>,
 }
 
 impl Outbox {
     pub(super) fn new() -> Self {
         let (announced, queue) = mpsc::unbounded_channel();
-        Self { announced, queue: Mutex::new(Some(queue)), waiting: Mutex::default() }
+        let sender = watch::Sender::new(Weak::new());
+        Self { announced, queue: Mutex::new(Some(queue)), waiting: Mutex::default(), sender }
     }
 
     /// These messages are durable now.
@@ -46,6 +53,15 @@ impl Outbox {
                 let _ = self.announced.send(key);
             }
         }
+    }
+
+    /// The turn of a message that waits comes again.
+    fn again(self: &Arc<Self>, key: Vec<u8>, after: Duration) {
+        let outbox = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let _ = outbox.announced.send(key);
+        });
     }
 }
 
@@ -117,6 +133,36 @@ fn is_due(call: &Call<'_>, draft: &Draft<'_>) -> Result<bool, Refusal> {
     Ok(true)
 }
 
+/// The worker. A try is begun and ended by one kernel; the next may be another's.
+async fn work(mut queue: mpsc::UnboundedReceiver<Vec<u8>>, mut sender: watch::Receiver<Weak<Kernel>>) {
+    if let Some((kernel, _)) = sending(&mut sender).await
+        && let Err(refusal) = kernel.recall_messages().await
+    {
+        tracing::error!(target: "countersign::outbox", because = refusal.log(), "the messages that wait cannot be read");
+    }
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    while let Some(key) = queue.recv().await {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Some((kernel, delivery)) = sending(&mut sender).await else { return };
+        tokio::spawn(async move {
+            kernel.see_off(key, &delivery).await;
+            drop(place);
+        });
+    }
+}
+
+/// The kernel that sends, as soon as it is one with a delivery; `None` when there is none any more.
+async fn sending(sender: &mut watch::Receiver<Weak<Kernel>>) -> Option<(Arc<Kernel>, Arc<dyn Delivery>)> {
+    loop {
+        let kernel = sender.borrow_and_update().upgrade()?;
+        if let Some(delivery) = kernel.delivery.clone() {
+            return Some((kernel, delivery));
+        }
+        drop(kernel);
+        sender.changed().await.ok()?;
+    }
+}
+
 /// What became of a try.
 enum Outcome {
     Sent,
@@ -125,21 +171,13 @@ enum Outcome {
 }
 
 impl Kernel {
-    /// Hands messages to the delivery until the kernel is dropped or the task ends. There is one worker.
-    pub(crate) async fn deliver(self: Arc<Self>) {
-        let Some(delivery) = self.delivery.clone() else { return };
-        let Some(mut queue) = self.outbox.queue.lock().take() else { return };
-        if let Err(refusal) = self.recall_messages().await {
-            tracing::error!(target: "countersign::outbox", because = refusal.log(), "the messages that wait cannot be read");
-        }
-        let places = Arc::new(Semaphore::new(AT_ONCE));
-        while let Some(key) = queue.recv().await {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
-            let (kernel, delivery) = (self.clone(), delivery.clone());
-            tokio::spawn(async move {
-                kernel.see_off(key, &delivery).await;
-                drop(place);
-            });
+    /// From now on it is this kernel that hands messages to its delivery. All kernels over one store have one
+    /// worker, which the first of them starts; it ends when the last of them is dropped. Must be called on the
+    /// event loop.
+    pub(crate) fn deliver(self: &Arc<Self>) {
+        self.outbox.sender.send_replace(Arc::downgrade(self));
+        if let Some(queue) = self.outbox.queue.lock().take() {
+            tokio::spawn(work(queue, self.outbox.sender.subscribe()));
         }
     }
 
@@ -152,14 +190,10 @@ impl Kernel {
         Ok(())
     }
 
-    async fn see_off(self: &Arc<Self>, key: Vec<u8>, delivery: &Arc<dyn Delivery>) {
+    async fn see_off(&self, key: Vec<u8>, delivery: &Arc<dyn Delivery>) {
         match self.one_try(&key, delivery).await {
             Ok(Outcome::Later(at)) => {
-                let (kernel, wait) = (self.clone(), at.since(self.now()));
-                tokio::spawn(async move {
-                    tokio::time::sleep(wait).await;
-                    let _ = kernel.outbox.announced.send(key);
-                });
+                self.outbox.again(key, at.since(self.now()));
             }
             Ok(Outcome::Sent | Outcome::Gone) => {
                 self.outbox.waiting.lock().remove(&key);
@@ -167,11 +201,7 @@ impl Kernel {
             // The store does not answer: the record is still there, and so is the message's turn.
             Err(refusal) => {
                 tracing::warn!(target: "countersign::outbox", because = refusal.log(), "a message waits for the store");
-                let kernel = self.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(Duration::from_secs(WAITS[0])).await;
-                    let _ = kernel.outbox.announced.send(key);
-                });
+                self.outbox.again(key, Duration::from_secs(WAITS[0]));
             }
         }
     }

@@ -14,6 +14,7 @@ pub(crate) struct Place(pub(crate) [u8; 16]);
 pub(crate) const HOST: &str = "host";
 
 /// Makes places.
+#[derive(Clone)]
 pub(super) struct Places(Hmac<Sha256>);
 
 impl Places {

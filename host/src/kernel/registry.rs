@@ -1,12 +1,13 @@
 //! Loading, registering and linking: from the configured files to one frozen table.
 use super::{
+    kept::{Identity, Kept, OtherStore, Registered},
     loader::{Candidate, hex},
     quarantine::{Quarantine, Watched},
 };
 use crate::config::Config;
 use countersign_plugin_api::{
     Delivery, Gate, Handler, Level, Route, Store,
-    kernel::{Collected, LoadError, LogSink},
+    kernel::{Collected, LoadError, Loaded, LogSink},
 };
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -75,8 +76,7 @@ pub(super) struct Registry {
     pub(super) operations: HashMap<String, Operation>,
     pub(super) gate: Option<GateEntry>,
     pub(super) plugins: Vec<PluginInfo>,
-    /// How it stands with each plugin that is in use.
-    pub(super) quarantines: Vec<Arc<Quarantine>>,
+    pub(super) kept: Kept,
 }
 
 /// A route of a plugin.
@@ -153,11 +153,13 @@ pub(crate) fn in_use(config: &Config, name: &str) -> bool {
     }
 }
 
-/// Loads, registers and links; every problem is reported, not the first alone.
-pub(super) fn assemble(config: &Config, strict: Strictness) -> Result<Registry, StartError> {
+/// Loads, registers and links; every problem is reported, not the first alone. What is as it was `before` is taken
+/// over from there with all that it has under way.
+pub(super) fn assemble(config: &Config, strict: Strictness, before: &Kept) -> Result<Registry, StartError> {
     let mut problems = StartError::default();
+    let mut kept = Kept::after(before);
     let mut plugins = Vec::new();
-    let mut all: Vec<(String, String, Collected)> = Vec::new();
+    let mut all: Vec<(String, String, Registered)> = Vec::new();
     for (file, required, candidate) in candidates(config, strict)? {
         let manifest = candidate.manifest().clone();
         let name = manifest.name.clone();
@@ -173,21 +175,37 @@ pub(super) fn assemble(config: &Config, strict: Strictness) -> Result<Registry, 
         if !used {
             continue;
         }
-        match register(config, &name, candidate, strict) {
-            Ok(collected) => {
+        let libraries = &kept.libraries;
+        let plugin = settings(config, &name).and_then(|table| {
+            let identity = Identity::of(*candidate.sha256(), &table, config.folder());
+            if let Some(same) =
+                before.same(&name, identity).map_err(|other| refused(config, &name, &other))?
+            {
+                return Ok((same.clone(), true));
+            }
+            let loaded = libraries.open(candidate).map_err(Failure::Loading)?.in_development(strict.unpinned);
+            let collected = register(config, &name, loaded, &table)?;
+            Ok((Registered { identity, collected, quarantine: Quarantine::new(&name) }, false))
+        });
+        match plugin {
+            Ok((plugin, unchanged)) => {
+                let collected = &plugin.collected;
                 let needed = !collected.gates.is_empty() || !collected.stores.is_empty();
                 if needed && !required {
                     problems.0.push(format!(
                         "{file}: `required = false` is not for a plugin that gates logins or stores"
                     ));
                 }
-                tracing::info!(
-                    target: "countersign::plugins",
-                    plugin = name, version = manifest.version, stores = collected.stores.len(),
-                    deliveries = collected.deliveries.len(), routes = collected.routes.len(),
-                    gates = collected.gates.len(), "registered"
-                );
-                all.push((file, name, collected));
+                if !unchanged {
+                    tracing::info!(
+                        target: "countersign::plugins",
+                        plugin = name, version = manifest.version, stores = collected.stores.len(),
+                        deliveries = collected.deliveries.len(), routes = collected.routes.len(),
+                        gates = collected.gates.len(), "registered"
+                    );
+                }
+                kept.keep(&name, plugin.clone(), &config.store);
+                all.push((file, name, plugin));
             }
             Err(why) if required => problems.0.push(why.sentence(&file)),
             Err(why) => {
@@ -196,7 +214,7 @@ pub(super) fn assemble(config: &Config, strict: Strictness) -> Result<Registry, 
             }
         }
     }
-    link(config, all, plugins, problems)
+    link(config, all, plugins, kept, problems)
 }
 
 enum Failure {
@@ -214,15 +232,26 @@ impl Failure {
     }
 }
 
-fn register(
-    config: &Config,
-    name: &str,
-    candidate: Candidate,
-    strict: Strictness,
-) -> Result<Collected, Failure> {
-    let table = config.plugin_table(name).map_err(|problems| Failure::Config(problems.to_string()))?;
-    let loaded = candidate.open().map_err(Failure::Loading)?.in_development(strict.unpinned);
-    loaded.register(&table, config.folder(), LogSink::new(log)).map_err(|error| failed(config, name, error))
+/// The plugin's table, as the plugin gets it.
+fn settings(config: &Config, name: &str) -> Result<String, Failure> {
+    config.plugin_table(name).map_err(|problems| Failure::Config(problems.to_string()))
+}
+
+fn register(config: &Config, name: &str, loaded: Loaded, table: &str) -> Result<Collected, Failure> {
+    loaded.register(table, config.folder(), LogSink::new(log)).map_err(|error| failed(config, name, error))
+}
+
+/// A reload would put another store in place of the one that serves.
+fn refused(config: &Config, name: &str, other: &OtherStore) -> Failure {
+    match other {
+        OtherStore::Library => Failure::Loading(format!(
+            "a running host keeps its store, and this is another {name} than the one it runs; restart it"
+        )),
+        OtherStore::Settings => {
+            let why = "a running host keeps its store as it was set up; restart it";
+            Failure::Config(config.plugin_problem(name, ".", why).to_string())
+        }
+    }
 }
 
 fn failed(config: &Config, name: &str, error: LoadError) -> Failure {
@@ -262,7 +291,7 @@ fn try_out(config: &Config, candidate: Candidate, development: bool) -> Result<(
     if RESERVED.contains(&name.as_str()) {
         return Err(Failure::Loading(format!("no plugin can be named `{name}`")));
     }
-    let table = config.plugin_table(&name).map_err(|problems| Failure::Config(problems.to_string()))?;
+    let table = settings(config, &name)?;
     let loaded = candidate.open().map_err(Failure::Loading)?.in_development(development);
     if in_use(config, &name) {
         loaded.check(&table, config.folder()).map_err(|error| failed(config, &name, error))?;
@@ -278,8 +307,9 @@ fn unowned(config: &Config, names: &[String]) -> Option<String> {
 
 fn link(
     config: &Config,
-    all: Vec<(String, String, Collected)>,
+    all: Vec<(String, String, Registered)>,
     plugins: Vec<PluginInfo>,
+    kept: Kept,
     mut problems: StartError,
 ) -> Result<Registry, StartError> {
     let names: Vec<String> = plugins.iter().map(|plugin| plugin.name.clone()).collect();
@@ -288,9 +318,7 @@ fn link(
     let mut routes: HashMap<String, Vec<Mounted>> = HashMap::new();
     let mut operations: HashMap<String, Operation> = HashMap::new();
     let mut gate: Option<GateEntry> = None;
-    let mut quarantines = Vec::new();
-    for (file, plugin, collected) in all {
-        let quarantine = Quarantine::new(&plugin);
+    for (file, plugin, Registered { collected, quarantine, .. }) in all {
         for (name, store) in collected.stores {
             let store: Arc<dyn Store> = Watched::new(store, &quarantine);
             if stores.insert(name.clone(), store).is_some() {
@@ -323,7 +351,6 @@ fn link(
                 }
             }
         }
-        quarantines.push(quarantine);
     }
     let store = stores.remove(&config.store);
     if store.is_none() && problems.0.is_empty() {
@@ -340,7 +367,7 @@ fn link(
     }
     match store {
         Some(store) if problems.0.is_empty() => {
-            Ok(Registry { store, delivery, routes, operations, gate, plugins, quarantines })
+            Ok(Registry { store, delivery, routes, operations, gate, plugins, kept })
         }
         _ => Err(problems),
     }

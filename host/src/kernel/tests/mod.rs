@@ -1,7 +1,8 @@
 //! The promises of the kernel, over a store in the test itself.
 mod outbox;
+mod reload;
 
-use super::{registry::Registry, *};
+use super::*;
 use countersign_plugin_api::{
     Batch, Change, Completion, Context, Decision, Draft, Expect, Found, Keys, Name, Page, Record, Refusal,
     Subject,
@@ -21,7 +22,7 @@ type Rows = BTreeMap<Vec<u8>, (Vec<u8>, u64, Time)>;
 
 /// A plain store that can be told what to answer next.
 #[derive(Default)]
-struct Plain {
+pub(super) struct Plain {
     rows: Mutex<(u64, Rows)>,
     gets: AtomicUsize,
     applies: AtomicUsize,
@@ -132,24 +133,31 @@ fn kernel() -> (Kernel, Arc<Plain>) {
     over(Arc::new(Plain::default()), Arc::new(Ring::generate(Time::EPOCH)), None)
 }
 
-fn over(store: Arc<Plain>, ring: Arc<Ring>, delivery: Option<Arc<dyn Delivery>>) -> (Kernel, Arc<Plain>) {
-    let registry = Registry {
-        store: store.clone(),
-        delivery,
+fn registry(store: Arc<dyn Store>) -> Registry {
+    Registry {
+        store,
+        delivery: None,
         routes: std::collections::HashMap::default(),
         operations: std::collections::HashMap::default(),
         gate: None,
         plugins: Vec::new(),
-        quarantines: Vec::new(),
-    };
-    let settings = Settings {
+        kept: kept::Kept::default(),
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
         audience: "http://test".into(),
         audit_retention: Duration::from_secs(1000),
         idle_ttl: Duration::from_secs(100),
         absolute_ttl: Duration::from_secs(1000),
         password_cost: Cost { memory: 64, iterations: 1, parallelism: 1 },
-    };
-    let kernel = Kernel::over(registry, ring, Box::new(Nobody), settings, 1).unwrap();
+    }
+}
+
+fn over(store: Arc<Plain>, ring: Arc<Ring>, delivery: Option<Arc<dyn Delivery>>) -> (Kernel, Arc<Plain>) {
+    let registry = Registry { delivery, ..registry(store.clone()) };
+    let kernel = Kernel::over(registry, ring, Box::new(Nobody), settings(), 1).unwrap();
     // The mark is written with whatever is written first; the tests count rows.
     kernel.clock.mark_is_due(kernel.now());
     (kernel, store)

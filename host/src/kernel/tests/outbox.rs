@@ -48,7 +48,7 @@ impl Office {
         self.kernel.run(&NOWHERE, decide).await
     }
     fn open(&self) {
-        tokio::spawn(self.kernel.clone().deliver());
+        self.kernel.deliver();
     }
     /// What waits to be sent.
     async fn waiting(&self) -> usize {
@@ -149,6 +149,31 @@ async fn what_an_earlier_process_left_is_sent_unless_it_may_have_been() {
     after.open();
     assert!(after.settles_within(5).await);
     assert_eq!(after.post.subjects().len(), 1, "never twice");
+}
+
+/// A reload: the next kernel has another delivery, none, or one again, and there is one worker all the time.
+#[tokio::test(start_paused = true)]
+async fn the_newest_kernel_sends_and_what_waits_waits_for_one_that_can() {
+    let mut office = office(vec![later()]);
+    office.open();
+    office.write(&draft(&office.kernel, 300)).await.unwrap();
+    while office.post.subjects().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let next = |kernel: &Kernel, delivery: Option<Arc<Post>>| {
+        let delivery = delivery.map(|post| post as Arc<dyn Delivery>);
+        let registry = Registry { delivery, ..registry(kernel.store.clone()) };
+        let pool = kernel.pool.clone();
+        Arc::new(kernel.succeeded_by(registry, Box::new(Nobody), settings(), pool))
+    };
+    office.kernel = next(&office.kernel, None);
+    office.open();
+    assert!(!office.settles_within(60).await, "nobody sends");
+    let post = Arc::new(Post::default());
+    office.kernel = next(&office.kernel, Some(post.clone()));
+    office.open();
+    assert!(office.settles_within(5).await);
+    assert_eq!((office.post.subjects().len(), post.subjects().len()), (1, 1), "each of them had it once");
 }
 
 #[tokio::test]
