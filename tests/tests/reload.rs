@@ -366,7 +366,8 @@ fn resident(pid: u32) -> u64 {
 /// A reload keeps nothing of the host before, beyond libraries that are new.
 #[test]
 fn two_hundred_reloads_leave_nothing_behind() {
-    let host = Site::with_store("sqlite").start();
+    // Memory that is free again is what malloc keeps for each thread; with one arena for all it does not hide a leak.
+    let host = Site::with_store("sqlite").with_variable("MALLOC_ARENA_MAX", "1").start();
     let site = host.site();
     let pid = host.server().id();
     // Settings change each time, so that the plugin is made anew each time.
@@ -375,11 +376,11 @@ fn two_hundred_reloads_leave_nothing_behind() {
         let answer = control(site, r#"{"operation":"reload"}"#);
         assert_eq!(answer, json!({ "done": { "changed": ["mfa"], "removed": [] } }));
     };
-    (0..20).for_each(reload_with);
+    (0..10).for_each(reload_with);
     let before = resident(pid);
-    (20..220).for_each(reload_with);
+    (10..210).for_each(reload_with);
     let grown = resident(pid).saturating_sub(before);
     println!("{grown} KiB more after 200 reloads, {before} KiB before");
-    // A host that was kept would be more than this each time: its hashing threads alone have 40 MB of buffers.
-    assert!(grown < 200 * 40, "{grown} KiB more after 200 reloads");
+    // A host that is kept is 300 KiB and more, most of it the plugin's list of common passwords.
+    assert!(grown < 200 * 20, "{grown} KiB more after 200 reloads");
 }
