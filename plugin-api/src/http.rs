@@ -91,6 +91,10 @@ impl<'a> Request<'a> {
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         let body = self.body();
         let body = if body.is_empty() { b"{}" } else { body };
+        // serde fills a struct from an array as well, by the order of its fields.
+        if body.trim_ascii_start().starts_with(b"[") {
+            return Err(Refusal::malformed("the body is not a JSON object"));
+        }
         serde_json::from_slice(body).map_err(|e| Refusal::malformed(describe(&e)))
     }
 }

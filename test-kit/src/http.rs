@@ -205,13 +205,13 @@ pub fn exchange(address: SocketAddr, request: &[u8]) -> Result<Reply> {
     stream.set_write_timeout(Some(PATIENCE))?;
     // A server that refuses a request early may close before it has read it all, and has still answered.
     let sent = stream.write_all(request);
-    read(&mut BufReader::new(stream)).or_else(|error| {
+    read(&mut BufReader::new(stream), request.starts_with(b"HEAD ")).or_else(|error| {
         sent?;
         Err(error)
     })
 }
 
-fn read(from: &mut impl BufRead) -> Result<Reply> {
+fn read(from: &mut impl BufRead, head_only: bool) -> Result<Reply> {
     let status_line = line(from)?;
     let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.with_context(|| format!("not an HTTP answer: {status_line:?}"))?;
@@ -225,6 +225,9 @@ fn read(from: &mut impl BufRead) -> Result<Reply> {
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let mut reply = Reply { status, headers, body: Vec::new() };
+    if head_only {
+        return Ok(reply);
+    }
     if reply.header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
         read_chunks(from, &mut reply.body)?;
     } else if let Some(length) = reply.header("content-length") {
@@ -282,11 +285,14 @@ mod tests {
             (b"HTTP/1.1 400 Bad\r\n\r\nuntil the end", 400, "until the end"),
         ];
         for (bytes, status, body) in cases {
-            let reply = read(&mut &bytes[..]).expect("an answer");
+            let reply = read(&mut &bytes[..], false).expect("an answer");
             assert_eq!((reply.status, reply.text().as_str()), (status, body));
         }
-        assert!(read(&mut &b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi"[..]).is_err());
-        assert!(read(&mut &b""[..]).is_err());
+        assert!(read(&mut &b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi"[..], false).is_err());
+        assert!(read(&mut &b""[..], false).is_err());
+        // What HEAD is answered says how long the body would have been.
+        let head = read(&mut &b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"[..], true).expect("an answer");
+        assert_eq!(head.body, b"");
     }
 
     #[test]
