@@ -23,6 +23,8 @@ const ALL: &[(&str, &str)] = &[
     ("role", "admin"),
     ("failures", "3"),
     ("until", "2026-11-21T09:30:00Z"),
+    ("browser", "Firefox"),
+    ("address", "192.0.2.1"),
 ];
 
 fn english() -> Mails {
