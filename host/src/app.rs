@@ -30,6 +30,7 @@ impl Host {
     }
 
     fn over(kernel: Arc<Kernel>, config: Config) -> Result<Arc<Self>, StartError> {
+        tokio::spawn(Kernel::keep_record(Arc::downgrade(&kernel)));
         kernel.watch_store().map_err(|error| {
             StartError(vec![format!("no thread that asks the store can be started: {error}")])
         })?;

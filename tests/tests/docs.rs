@@ -53,6 +53,57 @@ fn what_the_architecture_names_exists() {
     assert!(items > 25, "the tables are not where they are looked for");
 }
 
+/// The page of events has a row for every name that the sources record, and no other.
+#[test]
+fn the_audit_page_tells_of_every_event() {
+    let page = read("docs/audit.md");
+    let told: BTreeSet<String> = page
+        .lines()
+        .skip_while(|line| !line.starts_with("## Events of the host"))
+        .filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()))
+        .collect();
+    let mut recorded = BTreeSet::new();
+    for (folder, prefix) in [("host/src", ""), ("plugin-mfa/src", "mfa.")] {
+        for source in sources(&root().join(folder)) {
+            recorded.extend(event_names(&source).map(|name| format!("{prefix}{name}")));
+        }
+    }
+    assert!(recorded.len() > 30, "the events are not where they are looked for: {recorded:?}");
+    assert_eq!(told, recorded);
+}
+
+/// What a folder's files say outside of their tests.
+fn sources(folder: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("a file").path();
+        let is_test = path.file_stem().is_some_and(|name| name.to_string_lossy().contains("tests"));
+        if is_test {
+            continue;
+        }
+        if path.is_dir() {
+            all.extend(sources(&path));
+        } else {
+            let text = fs::read_to_string(&path).expect("a source");
+            all.push(text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned());
+        }
+    }
+    all
+}
+
+/// The names of events in a source: what stands first in a call that makes one, and what the functions that name the
+/// results of a method answer.
+fn event_names(source: &str) -> impl Iterator<Item = &str> {
+    let called = ["Event::success(", "Event::failure(", "event(", "failure("];
+    let called = called.into_iter().flat_map(|call| {
+        source.split(call).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"')?.split_once('"'))
+    });
+    let named = ["fn verified(", "fn refused(method", "let (event, why) = match"].into_iter();
+    let named = named.filter_map(|start| Some(source.split_once(start)?.1.split_once("\n}")?.0));
+    let named = named.flat_map(|body| body.split('"').skip(1).step_by(2)).filter(|text| text.contains('.'));
+    called.map(|(name, _)| name).chain(named.filter(|name| !name.contains([':', ' '])))
+}
+
 #[test]
 fn the_plugin_shown_is_the_one_that_is_compiled() {
     let front = read("plugin-api/src/lib.rs");

@@ -79,6 +79,11 @@ impl Budget {
         }
     }
 
+    /// Where it is remembered that a refusal was put on record.
+    pub(crate) fn refusals(&self) -> Vec<u8> {
+        [&self.key, b":refused".as_slice()].concat()
+    }
+
     /// Until when the name is locked, if it is.
     pub(crate) fn locked_until(&self, now: Time) -> Option<Time> {
         self.tries.locked_until(now)

@@ -2,7 +2,7 @@
 use super::{Asked, Reply, budget::Budget, device, end_older};
 use crate::{
     accounts::{self, Account, Email, MAX_PASSWORD, Password},
-    kernel::{Call, HOST},
+    kernel::{Call, HOST, audit},
     sessions,
 };
 use countersign_plugin_api::{Event, Login, Problem, Refusal, Secret, SessionKind, SessionMode, Verdict};
@@ -42,7 +42,11 @@ pub(super) fn login(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal
     let email = Email::parse(&body.email)?;
     let account = accounts::by_email(call, &email)?;
     let budget = Budget::of(call, &email, account.as_ref())?;
-    budget.check(call.now())?;
+    if let Err(refusal) = budget.check(call.now()) {
+        let owner = account.as_ref().map_or("", |account| account.id.as_str());
+        audit::seldom_at(call, budget.refusals(), &Event::failure("login.refused", owner))?;
+        return Ok(Reply::refused(refusal));
+    }
     let password = body.password.expose();
     let right = match &account {
         _ if password.len() > MAX_PASSWORD => false,
@@ -50,9 +54,8 @@ pub(super) fn login(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal
     };
     let Some(mut account) = account.filter(|_| right) else {
         // Counted before the answer leaves, whoever the name belongs to.
-        if let Some(account) = accounts::by_email(call, &email)? {
-            call.audit(HOST, &Event::failure("login.failed", &account.id));
-        }
+        let owner = accounts::by_email(call, &email)?.map(|account| account.id).unwrap_or_default();
+        call.audit(HOST, &Event::failure("login.failed", &owner));
         budget.count(call)?;
         return Ok(Reply::refused(Problem::InvalidCredentials));
     };
@@ -82,7 +85,7 @@ pub(super) fn enter(
     let mut reply = match verdict {
         Verdict::Proceed => {
             let granted = sessions::create(call, account, new(SessionKind::Standard, None))?;
-            call.audit(HOST, &event("login.succeeded"));
+            call.audit_by(Some(&granted.caller), HOST, &event("login.succeeded"));
             call.set_caller(granted.caller.clone());
             let enrol = super::enrollment_required(call)?;
             let mut body = Map::new();
@@ -93,7 +96,7 @@ pub(super) fn enter(
         }
         Verdict::Challenge { token, expires_at, methods } => {
             let granted = sessions::create(call, account, new(SessionKind::Pending, Some(expires_at)))?;
-            call.audit(HOST, &event("login.challenged"));
+            call.audit_by(Some(&granted.caller), HOST, &event("login.challenged"));
             let body = json!({
                 "status": "mfa_required",
                 "challenge": token,

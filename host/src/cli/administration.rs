@@ -122,7 +122,8 @@ pub(super) enum Audit {
 #[command(after_help = "\
 Examples:
   countersign audit tail --follow
-  countersign audit tail --since 2h --account ann@example.org --json")]
+  countersign audit tail --since 2h --account ann@example.org --json
+  countersign audit tail --event mail.failed")]
 pub(super) struct Tail {
     /// Go on as events happen; needs a host that runs.
     #[arg(long, short)]
@@ -131,8 +132,11 @@ pub(super) struct Tail {
     #[arg(long, short = 'n', value_name = "COUNT")]
     pub(super) lines: Option<usize>,
     /// Those that concern this account or that it caused: its e-mail address or its id.
-    #[arg(long, value_name = "USER")]
+    #[arg(long, visible_alias = "user", value_name = "USER")]
     pub(super) account: Option<String>,
+    /// Those of this name, or of names that begin with it and a dot: `mfa` and `mfa.totp.refused`.
+    #[arg(long, value_name = "NAME")]
+    pub(super) event: Option<String>,
     /// From when on: how long ago, such as `90m` or `7d`, or a time such as `2026-11-21T09:30:00Z`.
     #[arg(long, value_name = "WHEN")]
     pub(super) since: Option<String>,

@@ -85,7 +85,8 @@ impl Record<'_> {
         loop {
             let mut page = self.page(after, since)?;
             if let Value::Array(events) = page["events"].take() {
-                events.into_iter().try_for_each(&mut *each)?;
+                let wanted = |event: &Value| is_named(event, self.tail.event.as_deref());
+                events.into_iter().filter(wanted).try_for_each(&mut *each)?;
             }
             after = page["next"].as_str().map(str::to_owned);
             if after.is_none() {
@@ -103,6 +104,12 @@ impl Record<'_> {
         let alone = || Failure::new("no host runs, and without one nothing more happens");
         Ok(running(self.config, &operation)?.ok_or_else(alone)??)
     }
+}
+
+/// Whether an event has that name, or one that begins with it and a dot.
+fn is_named(event: &Value, name: Option<&str>) -> bool {
+    let is = event["event"].as_str().unwrap_or_default();
+    name.is_none_or(|name| is.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 /// Prints each event once.
@@ -173,6 +180,21 @@ mod tests {
         assert!(!said.contains(['\n', '\r', '\u{1b}']), "{said}");
         event["success"] = true.into();
         assert!(!line(&event).contains("refused"));
+    }
+
+    #[test]
+    fn events_are_chosen_by_name_or_by_its_beginning() {
+        let event = json!({ "event": "mfa.totp.refused" });
+        for (name, chosen) in [
+            (None, true),
+            (Some("mfa"), true),
+            (Some("mfa.totp"), true),
+            (Some("mfa.totp.refused"), true),
+            (Some("mfa.tot"), false),
+            (Some("totp"), false),
+        ] {
+            assert_eq!(is_named(&event, name), chosen, "{name:?}");
+        }
     }
 
     #[test]

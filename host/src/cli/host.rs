@@ -69,9 +69,7 @@ impl Own {
 /// Refuses a store that would forget what is done as soon as this process ends.
 fn lasting(config: &Config) -> Result<(), Failure> {
     let store = &config.store;
-    let table = config.plugin_table(&format!("store-{store}"))?;
-    let volatile = serde_json::from_str::<Value>(&table).is_ok_and(|table| table["volatile"] == true);
-    if volatile {
+    if config.store_is_volatile() {
         let why = format!(
             "no host runs on {}, and the store `{store}` is empty without one: start it first",
             config.data_dir.display()

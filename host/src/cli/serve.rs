@@ -104,6 +104,7 @@ async fn serve(config: Config, dev: bool, data_dir: &DataDir, limits: ServerLimi
         signals.wait(&serving).await;
         let _ = stop.send(true);
     });
+    serving.host().kernel.write_counts().await;
     tracing::info!(target: "countersign", "stopped");
     Ok(())
 }

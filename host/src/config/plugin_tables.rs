@@ -34,6 +34,13 @@ impl Config {
         problems.none_or(table.unwrap_or_default().to_string())
     }
 
+    /// Whether the store in use says that it forgets everything at a restart.
+    pub fn store_is_volatile(&self) -> bool {
+        let table = self.plugin_table(&format!("store-{}", self.store));
+        let table = table.ok().and_then(|table| serde_json::from_str::<Json>(&table).ok());
+        table.is_some_and(|table| table["volatile"] == true)
+    }
+
     /// Tables that none of these plugins owns: nobody would read what they say.
     pub fn unowned_tables(&self, plugins: &[&str]) -> Problems {
         let owners: Vec<TableName<'_>> = plugins.iter().map(|plugin| TableName::of(plugin)).collect();

@@ -1,11 +1,19 @@
 //! Audit rows: who, whose, what, from where, with which result; written with the change they tell of.
+use super::{Kernel, execute::Ignored};
 use super::{
     call::{Call, Paged, Value},
     place::HOST,
 };
-use countersign_plugin_api::{Event, Refusal, Secret, StoreError, Time};
+use countersign_plugin_api::{
+    Batch, Caller, Completion, Event, Expect, MAX_OPS, Refusal, Secret, StoreError, Time,
+};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 /// Where a call comes from.
 #[derive(Clone, Default)]
@@ -71,13 +79,22 @@ pub(crate) fn is_name(name: &[u8]) -> bool {
     name.starts_with(PREFIX) && name.len() <= PREFIX.len() + 16
 }
 
-/// The key and the value of an event.
-pub(super) fn row(call: &Call<'_>, view: &str, event: &Event<'_>) -> (Vec<u8>, Vec<u8>) {
+/// The full name of an event: a plugin's has the plugin's before it.
+pub(super) fn name(view: &str, event: &Event<'_>) -> String {
+    if view == HOST { event.name.into() } else { format!("{view}.{}", event.name) }
+}
+
+/// The key and the value of an event that `caller` has caused.
+pub(super) fn row(
+    call: &Call<'_>,
+    view: &str,
+    event: &Event<'_>,
+    caller: Option<&Caller>,
+) -> (Vec<u8>, Vec<u8>) {
     let kernel = call.kernel;
-    let caller = call.caller();
     let record = Record {
         at: call.now().secs(),
-        event: if view == HOST { event.name.into() } else { format!("{view}.{}", event.name) },
+        event: name(view, event),
         success: event.success,
         subject: event.subject.into(),
         actor: caller.map_or_else(|| call.origin.actor.clone(), |caller| caller.subject.id.clone()),
@@ -91,4 +108,107 @@ pub(super) fn row(call: &Call<'_>, view: &str, event: &Event<'_>) -> (Vec<u8>, V
     name.extend_from_slice(&kernel.next_row());
     let key = call.place(GROUP).key(HOST, &name);
     (key, serde_json::to_vec(&record).unwrap_or_default())
+}
+
+/// Records an event of the caller at most once a minute and account: what somebody can repeat at will, such as being
+/// refused, would otherwise fill the record.
+pub(crate) fn seldom(call: &Call<'_>, event: &Event<'_>) -> Result<(), Refusal> {
+    let actor = call.caller().map_or("", |caller| caller.subject.id.as_str());
+    let key = call.host_key(event.subject, format!("recorded:{}:{actor}", event.name).as_bytes());
+    seldom_at(call, key, event)
+}
+
+/// The same, remembered under a key that does not tell whether there is an account.
+pub(crate) fn seldom_at(call: &Call<'_>, key: Vec<u8>, event: &Event<'_>) -> Result<(), Refusal> {
+    let due = call.read(key.clone())?.is_none();
+    if due {
+        call.put(key, &[1], call.now() + MINUTE, false)?;
+    }
+    // What is only counted is always counted.
+    if due || event.subject.is_empty() {
+        call.audit(HOST, event);
+    }
+    Ok(())
+}
+
+const MINUTE: Duration = Duration::from_mins(1);
+/// Kinds beyond these are counted together: whoever names them has no limit.
+const MOST_KINDS: usize = 256;
+/// How many rows are kept in a store that forgets everything at a restart anyway.
+const VOLATILE_ROWS: usize = 10_000;
+
+/// What is known of the record beside its rows.
+pub(super) struct Book {
+    /// Events that name no account since the last row about them, by name and whether they succeeded.
+    counts: Mutex<BTreeMap<(String, bool), u64>>,
+    /// The keys of the rows in a volatile store, oldest first; all of them, since it was empty at the start.
+    rows: Option<Mutex<VecDeque<Vec<u8>>>>,
+}
+
+impl Book {
+    pub(super) fn new(volatile: bool) -> Self {
+        Self { counts: Mutex::default(), rows: volatile.then(Mutex::default) }
+    }
+
+    /// Counts events that name no account.
+    pub(super) fn count(&self, events: Vec<(String, bool)>) {
+        let mut counts = self.counts.lock();
+        for (mut name, success) in events {
+            if counts.len() >= MOST_KINDS && !counts.contains_key(&(name.clone(), success)) {
+                name = "other".into();
+            }
+            *counts.entry((name, success)).or_default() += 1;
+        }
+    }
+
+    /// Notes rows that were written; answers the keys of those that are too many.
+    fn kept(&self, keys: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let Some(rows) = &self.rows else { return Vec::new() };
+        let mut rows = rows.lock();
+        rows.extend(keys);
+        // In batches of their own, as large as they may be.
+        let over = rows.len().saturating_sub(VOLATILE_ROWS);
+        if over < MAX_OPS { Vec::new() } else { rows.drain(..over).collect() }
+    }
+}
+
+impl Kernel {
+    /// Events are durable: those without an account are counted, and a volatile store keeps the newest rows.
+    pub(super) fn recorded(&self, counted: Vec<(String, bool)>, rows: Vec<Vec<u8>>) {
+        self.book.count(counted);
+        for keys in self.book.kept(rows).chunks(MAX_OPS) {
+            let mut batch = Batch::new(self.now());
+            keys.iter().for_each(|key| batch.delete(key, Expect::Any));
+            // A row too many is no harm: nobody waits for it.
+            self.store.apply(batch, Completion::new(Arc::new(Ignored)));
+        }
+    }
+
+    /// Once a minute, writes down how many events there were that name no account, until the kernel is dropped.
+    pub(crate) async fn keep_record(kernel: Weak<Self>) {
+        loop {
+            tokio::time::sleep(MINUTE).await;
+            let Some(kernel) = kernel.upgrade() else { return };
+            kernel.write_counts().await;
+        }
+    }
+
+    /// Writes down what was counted, a row for each kind.
+    pub(crate) async fn write_counts(&self) {
+        let counts = std::mem::take(&mut *self.book.counts.lock());
+        let origin = Origin { actor: "host".into(), ..Origin::default() };
+        for ((name, success), count) in counts {
+            let text = count.to_string();
+            let event = Event { success, ..Event::success(&name, "") }.with("count", &text);
+            if let Err(refusal) = self
+                .run(&origin, |call| {
+                    call.audit_row(HOST, &event, None);
+                    Ok(())
+                })
+                .await
+            {
+                tracing::warn!(target: "countersign::audit", because = refusal.log(), count, name, "a count is lost");
+            }
+        }
+    }
 }

@@ -92,11 +92,26 @@ struct State {
     rows: Vec<Row>,
     /// The keys of the messages among them.
     outgoing: Vec<Vec<u8>>,
+    /// The keys of the events among them.
+    events: Vec<Vec<u8>>,
+    /// Events that name no account: they are counted, and have no row of their own.
+    counted: Vec<(String, bool)>,
     random: Option<StdRng>,
     /// Hashes that were asked for and are not known yet: this attempt decides nothing.
     pending: Option<Job>,
     /// A session row whose activity is worth recording when nothing else is written.
     touch: Option<(Vec<u8>, Vec<u8>, Time)>,
+}
+
+/// What is to be done when a batch is durable.
+#[derive(Default)]
+pub(super) struct Aftermath {
+    /// The keys of messages to be sent.
+    pub(super) outgoing: Vec<Vec<u8>>,
+    /// The keys of events that were written.
+    pub(super) events: Vec<Vec<u8>>,
+    /// Events that are counted.
+    pub(super) counted: Vec<(String, bool)>,
 }
 
 /// One attempt.
@@ -259,11 +274,27 @@ impl<'k> Call<'k> {
             .because("a record is written that was not read; read it first, or say put_blind"))
     }
 
-    /// Records an event in the same write.
+    /// Records an event in the same write; one that names no account is counted.
     pub(crate) fn audit(&self, view: &str, event: &Event<'_>) {
-        let (key, value) = audit::row(self, view, event);
+        self.audit_by(self.caller(), view, event);
+    }
+
+    /// The same of an event that makes the session of its own caller.
+    pub(crate) fn audit_by(&self, caller: Option<&Caller>, view: &str, event: &Event<'_>) {
+        if event.subject.is_empty() {
+            self.state.borrow_mut().counted.push((audit::name(view, event), event.success));
+        } else {
+            self.audit_row(view, event, caller);
+        }
+    }
+
+    /// Records an event in a row of its own, whatever it names.
+    pub(super) fn audit_row(&self, view: &str, event: &Event<'_>, caller: Option<&Caller>) {
+        let (key, value) = audit::row(self, view, event, caller);
         let expires_at = self.now + self.kernel.settings.audit_retention;
-        self.state.borrow_mut().rows.push(Row { key, value: Zeroizing::new(value), expires_at });
+        let mut state = self.state.borrow_mut();
+        state.events.push(key.clone());
+        state.rows.push(Row { key, value: Zeroizing::new(value), expires_at });
     }
 
     /// Signs a token of the host's own.
@@ -325,13 +356,12 @@ impl<'k> Call<'k> {
         self.state.borrow_mut().pending.take()
     }
 
-    /// The conditional batch that this attempt amounts to, empty when it writes nothing; and the keys of the
-    /// messages in it.
-    pub(super) fn into_batch(self) -> Result<(Batch, Vec<Vec<u8>>), Refusal> {
+    /// The conditional batch that this attempt amounts to, empty when it writes nothing; and what follows from it.
+    pub(super) fn into_batch(self) -> Result<(Batch, Aftermath), Refusal> {
         let state = self.state.into_inner();
         let mut batch = Batch::new(self.now);
         if state.writes.is_empty() && state.rows.is_empty() {
-            return Ok((batch, Vec::new()));
+            return Ok((batch, Aftermath { counted: state.counted, ..Aftermath::default() }));
         }
         let seal = &self.kernel.seal;
         let put = |batch: &mut Batch, key: &[u8], expect, value: &[u8], expires_at| {
@@ -361,7 +391,8 @@ impl<'k> Call<'k> {
             put(&mut batch, &key, Expect::Any, &self.now.secs().to_be_bytes(), Time::NEVER);
         }
         if batch.is_within_bounds() {
-            Ok((batch, state.outgoing))
+            let State { outgoing, events, counted, .. } = state;
+            Ok((batch, Aftermath { outgoing, events, counted }))
         } else {
             Err(Refusal::new(Problem::PluginFault).because("a decision is larger than a batch may be"))
         }

@@ -2,7 +2,7 @@
 use super::{
     Kernel,
     audit::Origin,
-    call::{Call, Memo},
+    call::{Aftermath, Call, Memo},
     watchdog::{self, DEADLINE},
 };
 use countersign_plugin_api::{Batch, Completion, Problem, Refusal, StoreError, kernel::OnDone};
@@ -37,7 +37,7 @@ impl Kernel {
         let mut turn = None;
         loop {
             let attempt = self.attend(|| self.attempt(origin, &memo, &decide))?;
-            let (value, batch, outgoing, lead) = match attempt {
+            let (value, batch, aftermath, lead) = match attempt {
                 Attempt::Refused(refusal) => return Err(refusal),
                 Attempt::Pending(job) => {
                     hashes += 1;
@@ -51,12 +51,16 @@ impl Kernel {
                     memo.remember(&job, made);
                     continue;
                 }
-                Attempt::Decided { value, batch, outgoing, lead } => (value, batch, outgoing, lead),
+                Attempt::Decided { value, batch, aftermath, lead } => (value, batch, aftermath, lead),
             };
-            let Some(batch) = batch else { return Ok(value) };
+            let Some(batch) = batch else {
+                self.recorded(aftermath.counted, Vec::new());
+                return Ok(value);
+            };
             match self.apply(batch).await {
                 Ok(()) => {
-                    self.outbox.announce(outgoing);
+                    self.outbox.announce(aftermath.outgoing);
+                    self.recorded(aftermath.counted, aftermath.events);
                     return Ok(value);
                 }
                 Err(StoreError::Conflict) => {
@@ -105,16 +109,16 @@ impl Kernel {
         let touched = call.touched();
         match call.into_batch() {
             Err(refusal) => Attempt::Refused(refusal),
-            Ok((batch, _)) if batch.is_empty() => {
+            Ok((batch, aftermath)) if batch.is_empty() => {
                 if let Some(batch) = touched {
                     // Activity is worth recording, not waiting for; a conflict means that somebody else did.
                     self.store.apply(batch, Completion::new(Arc::new(Ignored)));
                 }
-                Attempt::Decided { value, batch: None, outgoing: Vec::new(), lead: 0 }
+                Attempt::Decided { value, batch: None, aftermath, lead: 0 }
             }
-            Ok((batch, outgoing)) => {
+            Ok((batch, aftermath)) => {
                 let lead = batch.ops().next().map_or(0, |op| usize::from(op.key[7]));
-                Attempt::Decided { value, batch: Some(batch), outgoing, lead }
+                Attempt::Decided { value, batch: Some(batch), aftermath, lead }
             }
         }
     }
@@ -140,7 +144,7 @@ impl Kernel {
 enum Attempt<T> {
     Refused(Refusal),
     Pending(Arc<super::hashing::Job>),
-    Decided { value: T, batch: Option<Batch>, outgoing: Vec<Vec<u8>>, lead: usize },
+    Decided { value: T, batch: Option<Batch>, aftermath: Aftermath, lead: usize },
 }
 
 /// Where a completion lands and a task waits.
@@ -178,7 +182,7 @@ impl Future for Waiting {
     }
 }
 
-struct Ignored;
+pub(super) struct Ignored;
 
 impl OnDone for Ignored {
     fn done(&self, _outcome: Result<(), StoreError>) {}

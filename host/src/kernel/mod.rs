@@ -71,6 +71,8 @@ pub(crate) struct Settings {
     /// Who tokens are for: `public_url`.
     pub(crate) audience: String,
     pub(crate) audit_retention: Duration,
+    /// Whether the store forgets everything at a restart.
+    pub(crate) volatile: bool,
     /// How long a session lasts without activity.
     pub(crate) idle_ttl: Duration,
     /// How long a session lasts at the most.
@@ -84,6 +86,7 @@ impl Settings {
         Self {
             audience: config.public_url.origin().to_owned(),
             audit_retention: config.audit_retention,
+            volatile: config.store_is_volatile(),
             idle_ttl: config.session.idle_ttl,
             absolute_ttl: config.session.absolute_ttl,
             password_cost: Cost {
@@ -110,6 +113,7 @@ pub struct Kernel {
     places: Places,
     pepper: Hmac<Sha256>,
     outbox: Arc<outbox::Outbox>,
+    book: Arc<audit::Book>,
     pool: Arc<hashing::Pool>,
     clock: Arc<Clock>,
     health: Arc<Health>,
@@ -178,6 +182,7 @@ impl Kernel {
         let pepper = ring.active(Role::Pepper).map(|key| key.derive("hash"));
         let pepper = pepper.and_then(|key| Hmac::new_from_slice(key.expose()).ok());
         Ok(Self {
+            book: Arc::new(audit::Book::new(settings.volatile)),
             settings,
             latency: latency(&*people, &*registry.store),
             people,

@@ -77,6 +77,7 @@ impl Kernel {
             places: self.places.clone(),
             pepper: self.pepper.clone(),
             outbox: self.outbox.clone(),
+            book: self.book.clone(),
             pool,
             clock: self.clock.clone(),
             health: self.health.clone(),

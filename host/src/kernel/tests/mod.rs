@@ -1,4 +1,5 @@
 //! The promises of the kernel, over a store in the test itself.
+mod audit;
 mod outbox;
 mod reload;
 
@@ -147,6 +148,7 @@ fn registry(store: Arc<dyn Store>) -> Registry {
 
 fn settings() -> Settings {
     Settings {
+        volatile: false,
         audience: "http://test".into(),
         audit_retention: Duration::from_secs(1000),
         idle_ttl: Duration::from_secs(100),

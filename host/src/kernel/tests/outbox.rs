@@ -127,7 +127,8 @@ async fn what_may_have_been_taken_is_not_sent_twice_and_is_recorded() {
     assert!(office.settles_within(60).await);
     tokio::time::sleep(Duration::from_mins(5)).await;
     assert_eq!(office.post.subjects().len(), 1);
-    let events = office.kernel.run(&NOWHERE, |call| audit::page(call, None, 10)).await.unwrap().records;
+    let events =
+        office.kernel.run(&NOWHERE, |call| super::super::audit::page(call, None, 10)).await.unwrap().records;
     let (_, event) = events.last().expect("an event");
     assert_eq!((event.event.as_str(), event.success), ("mail.uncertain", false));
     assert_eq!(event.fields["why"], "it hung up");
