@@ -55,15 +55,7 @@ impl Budget {
 
     /// That of strangers. `owner` is the id of the account that has the address, if one does.
     pub(crate) fn read(call: &Call<'_>, email: &Email, owner: Option<&str>) -> Result<Self, Refusal> {
-        let key = match owner {
-            Some(owner) => call.host_key(owner, RECORD),
-            None => {
-                let place = call.place(&format!("tries:{}", email.folded())).0;
-                let bucket = u32::from_be_bytes([place[0], place[1], place[2], place[3]]) % BUCKETS;
-                call.host_key(&format!(":tries:{bucket}"), RECORD)
-            }
-        };
-        Self::load(call, key, false)
+        Self::load(call, call.host_key(&holder(call, email, owner), RECORD), false)
     }
 
     fn load(call: &Call<'_>, key: Vec<u8>, known: bool) -> Result<Self, Refusal> {
@@ -77,11 +69,6 @@ impl Budget {
             Some(until) => Err(Refusal::new(Problem::Locked).retry_after(until.since(now))),
             None => Ok(()),
         }
-    }
-
-    /// Where it is remembered that a refusal was put on record.
-    pub(crate) fn refusals(&self) -> Vec<u8> {
-        [&self.key, b":refused".as_slice()].concat()
     }
 
     /// Until when the name is locked, if it is.
@@ -99,6 +86,23 @@ impl Budget {
     pub(crate) fn reset(self, call: &Call<'_>) -> Result<(), Refusal> {
         if self.tries.wrong == 0 { Ok(()) } else { call.delete(self.key) }
     }
+}
+
+/// Where it is remembered that a refusal of a name was put on record.
+pub(super) fn refusals(call: &Call<'_>, email: &Email, owner: Option<&str>) -> Vec<u8> {
+    call.host_key(&holder(call, email, owner), b"refused")
+}
+
+/// Whose records a name has: its owner's, or those that names share which belong to nobody.
+fn holder(call: &Call<'_>, email: &Email, owner: Option<&str>) -> String {
+    owner.map_or_else(
+        || {
+            let place = call.place(&format!("tries:{}", email.folded())).0;
+            let bucket = u32::from_be_bytes([place[0], place[1], place[2], place[3]]) % BUCKETS;
+            format!(":tries:{bucket}")
+        },
+        Into::into,
+    )
 }
 
 impl Tries {

@@ -1,5 +1,9 @@
 //! Signing in.
-use super::{Asked, Reply, budget::Budget, device, end_older};
+use super::{
+    Asked, Reply,
+    budget::{self, Budget},
+    device, end_older,
+};
 use crate::{
     accounts::{self, Account, Email, MAX_PASSWORD, Password},
     kernel::{Call, HOST, audit},
@@ -41,10 +45,11 @@ pub(super) fn login(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal
     let body: SignIn = asked.request.json()?;
     let email = Email::parse(&body.email)?;
     let account = accounts::by_email(call, &email)?;
-    let budget = Budget::of(call, &email, account.as_ref())?;
-    if let Err(refusal) = budget.check(call.now()) {
-        let owner = account.as_ref().map_or("", |account| account.id.as_str());
-        audit::seldom_at(call, budget.refusals(), &Event::failure("login.refused", owner))?;
+    let tries = Budget::of(call, &email, account.as_ref())?;
+    if let Err(refusal) = tries.check(call.now()) {
+        let owner = account.as_ref().map(|account| account.id.as_str());
+        let event = Event::failure("login.refused", owner.unwrap_or_default());
+        audit::seldom_at(call, budget::refusals(call, &email, owner), &event)?;
         return Ok(Reply::refused(refusal));
     }
     let password = body.password.expose();
@@ -56,10 +61,10 @@ pub(super) fn login(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal
         // Counted before the answer leaves, whoever the name belongs to.
         let owner = accounts::by_email(call, &email)?.map(|account| account.id).unwrap_or_default();
         call.audit(HOST, &Event::failure("login.failed", &owner));
-        budget.count(call)?;
+        tries.count(call)?;
         return Ok(Reply::refused(Problem::InvalidCredentials));
     };
-    budget.reset(call)?;
+    tries.reset(call)?;
     if account.password.as_ref().is_some_and(|hashed| hashed.is_outdated(call)) {
         account.password = Some(Password::new(call, password)?);
         accounts::save(call, &account)?;
