@@ -55,7 +55,7 @@ fn a_flood_of_wrong_passwords_keeps_strangers_out_and_not_the_owner() {
         let mut home = known_by(&host, &device(&home).expect("renewed"));
         assert_eq!(wrong_tries(&mut home, &ann), 5);
         home.ask("POST /login", ann.credentials()).refused(429, "locked");
-        host.site().clock().advance(Duration::from_secs(15 * 60));
+        host.site().clock().advance(Duration::from_mins(15));
         host.browser().ask("POST /login", ann.credentials()).expect(200);
         host.stop();
     }
@@ -175,11 +175,11 @@ fn the_owner_hears_of_a_sign_in_from_a_new_browser_once_an_hour() {
     home.ask("POST /login", ann.credentials()).expect(200);
     // A sign-in that its owner hears of comes after all that were none of it.
     let login = json!({ "email": ann.email, "password": PASSWORD, "session": "bearer" });
-    host.program().ask("POST /login", login.clone()).expect(200);
+    host.program().ask_with("POST /login", &[("user-agent", "Snoop/1")], login).expect(200);
     let mail = host.site().mailbox().take_where(&ann.email, new);
-    assert!(mail.text.contains("127."), "from where: {}", mail.text);
+    assert!(mail.text.contains("Snoop/1") && mail.text.contains("127."), "who, from where: {}", mail.text);
     host.signed_in(&ann);
-    host.site().clock().advance(Duration::from_secs(60 * 60));
+    host.site().clock().advance(Duration::from_hours(1));
     host.signed_in(&ann);
     host.site().mailbox().take_where(&ann.email, new);
     // What would have been sent in between would be here by now: mails are taken in their order.

@@ -1,68 +1,35 @@
 //! Signing up with an address that a mailed link proves, and proving that of an account there is.
-use countersign_tests::{Client, Host, Reply, Site, api, fixture};
-use serde_json::{Value, json};
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
-use toml_edit::{Item, Table, value};
+use countersign_tests::{Host, NONE, PASSWORD, Reply, Site};
+use serde_json::json;
+use std::{collections::BTreeSet, time::Duration};
 
-const PASSWORD: &str = "correct horse battery staple";
 const OTHER: &str = "staple battery horse correct";
 
-/// A host whose mails go to its log, each line of them.
 fn host(registration: &str, store: &str) -> Host {
-    let site = Site::with_store(store).with_clock();
-    site.add_plugin(&fixture("hello-delivery"));
-    site.edit(|config| {
-        config["registration"] = value(registration);
-        let mut delivery = Table::new();
-        delivery["use"] = value("stderr");
-        let mut stderr = Table::new();
-        stderr["prefix"] = value("MAIL");
-        delivery["stderr"] = Item::Table(stderr);
-        config["delivery"] = Item::Table(delivery);
-    });
-    site.start()
-}
-
-fn post(client: &mut Client, path: &str, body: &Value) -> Reply {
-    client.post(&api(path), body).expect("an answer")
-}
-
-#[track_caller]
-fn assert_problem(reply: &Reply, status: u16, slug: &str) {
-    assert_eq!((reply.status, reply.problem().as_deref()), (status, Some(slug)), "{}", reply.text());
+    Site::with_store(store).with_clock().with_mail().with("registration", registration).start()
 }
 
 fn register(host: &Host, email: &str, password: &str) -> Reply {
-    post(&mut host.browser(), "/register", &json!({ "email": email, "password": password }))
+    host.browser().ask("POST /register", json!({ "email": email, "password": password }))
 }
 
 fn login(host: &Host, email: &str, password: &str) -> Reply {
-    post(&mut host.browser(), "/login", &json!({ "email": email, "password": password }))
+    host.browser().ask("POST /login", json!({ "email": email, "password": password }))
 }
 
 fn verify(host: &Host, token: &str) -> Reply {
-    post(&mut host.browser(), "/email/verify", &json!({ "token": token }))
-}
-
-/// How often a text stands in what was mailed, once it is there as often.
-fn mailed(host: &Host, text: &str, count: usize) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while host.log().matches(text).count() < count {
-        assert!(Instant::now() < until, "a mail did not come:\n{}", host.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    assert_eq!(host.log().matches(text).count(), count, "no more mails than asked for\n{}", host.log());
+    host.browser().ask("POST /email/verify", json!({ "token": token }))
 }
 
 /// The tokens of all mails so far, once there are as many. Mails may overtake each other.
 fn tokens(host: &Host, count: usize) -> Vec<String> {
-    mailed(host, "token=", count);
-    let end = |c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c));
-    let log = host.log();
-    log.split("token=").skip(1).map(|rest| rest.split(end).next().unwrap_or("").to_owned()).collect()
+    let mails = host.site().mailbox().wait_for(count, |mail| mail.text.contains("token="));
+    mails.iter().map(|mail| mail.token().to_owned()).collect()
+}
+
+/// Waits until so many have been told that they have an account already.
+fn told(host: &Host, count: usize) {
+    host.site().mailbox().wait_for(count, |mail| mail.subject.contains("already"));
 }
 
 #[test]
@@ -71,19 +38,19 @@ fn an_account_is_made_when_the_link_is_confirmed_and_not_before() {
         let host = host("verified", store);
         let mut browser = host.browser();
         let user = json!({ "email": " Ann@Example.org ", "password": PASSWORD });
-        let asked = post(&mut browser, "/register", &user);
+        let asked = browser.ask("POST /register", user);
         assert_eq!((asked.status, asked.text()), (202, r#"{"status":"verification_required"}"#.into()));
         assert_eq!(asked.header("set-cookie"), None);
-        assert_problem(&browser.get(&api("/session")).expect("an answer"), 401, "session-required");
-        assert_problem(&login(&host, "ann@example.org", PASSWORD), 401, "invalid-credentials");
+        browser.ask("GET /session", NONE).refused(401, "session-required");
+        login(&host, "ann@example.org", PASSWORD).refused(401, "invalid-credentials");
 
         let token = tokens(&host, 1).remove(0);
         for wrong in ["", "x", &token[..token.len() - 1], &token.replace("v1.", "v2.")] {
-            assert_problem(&verify(&host, wrong), 401, "link-invalid");
+            verify(&host, wrong).refused(401, "link-invalid");
         }
-        assert_problem(&post(&mut host.browser(), "/email/verify", &json!({})), 400, "malformed");
+        host.browser().ask("POST /email/verify", json!({})).refused(400, "malformed");
         assert_eq!(verify(&host, &token).status, 204);
-        assert_problem(&verify(&host, &token), 401, "link-invalid");
+        verify(&host, &token).refused(401, "link-invalid");
         let entered = login(&host, "ann@example.org", PASSWORD);
         assert_eq!(entered.status, 200, "{}", entered.text());
         assert_eq!(entered.json()["user"]["email_verified"], true);
@@ -117,10 +84,10 @@ fn known_unknown_and_waiting_addresses_are_answered_alike() {
     assert_eq!(refused.first().map(|seen| seen.0), Some(422));
 
     // Whoever has an account is told, with nothing in the mail that opens anything.
-    mailed(&host, "which has an account already", 1);
+    told(&host, 1);
     tokens(&host, 4);
     assert_eq!(login(&host, "ann@example.org", PASSWORD).status, 200, "nothing has changed");
-    assert_problem(&login(&host, "ann@example.org", OTHER), 401, "invalid-credentials");
+    login(&host, "ann@example.org", OTHER).refused(401, "invalid-credentials");
     host.stop();
 }
 
@@ -131,18 +98,18 @@ fn the_newest_link_makes_the_account_and_it_is_over_after_half_an_hour() {
     let first = tokens(&host, 1).remove(0);
     register(&host, "ann@example.org", PASSWORD);
     let second = tokens(&host, 2).into_iter().find(|token| *token != first).expect("another");
-    assert_problem(&verify(&host, &first), 401, "link-invalid");
+    verify(&host, &first).refused(401, "link-invalid");
     host.site().clock().advance(Duration::from_secs(30 * 60 - 5));
     assert_eq!(verify(&host, &second).status, 204);
     assert_eq!(login(&host, "ann@example.org", PASSWORD).status, 200);
-    assert_problem(&login(&host, "ann@example.org", OTHER), 401, "invalid-credentials");
+    login(&host, "ann@example.org", OTHER).refused(401, "invalid-credentials");
 
     register(&host, "bob@example.org", PASSWORD);
     let late =
         tokens(&host, 3).into_iter().find(|token| ![&first, &second].contains(&token)).expect("another");
     host.site().clock().advance(Duration::from_secs(30 * 60 + 1));
-    assert_problem(&verify(&host, &late), 401, "link-invalid");
-    assert_problem(&login(&host, "bob@example.org", PASSWORD), 401, "invalid-credentials");
+    verify(&host, &late).refused(401, "link-invalid");
+    login(&host, "bob@example.org", PASSWORD).refused(401, "invalid-credentials");
     host.stop();
 }
 
@@ -159,7 +126,7 @@ fn an_address_gets_three_mails_in_ten_minutes_whether_or_not_it_has_an_account()
     for _ in 0..6 {
         assert_eq!(register(&host, "ann@example.org", PASSWORD).status, 202);
     }
-    mailed(&host, "which has an account already", 3);
+    told(&host, 3);
     host.stop();
 }
 
@@ -184,14 +151,9 @@ fn a_link_makes_no_account_where_there_is_one_by_then() {
     let host = host("verified", "sqlite");
     register(&host, "ann@example.org", OTHER);
     let token = tokens(&host, 1).remove(0);
-    let mut add = host.site().command(&["user", "add", "ann@example.org", "--password-stdin"]);
-    let mut child = add.stdin(std::process::Stdio::piped()).spawn().expect("it starts");
-    let mut input = child.stdin.take().expect("a pipe");
-    std::io::Write::write_all(&mut input, PASSWORD.as_bytes()).expect("it reads");
-    drop(input);
-    assert!(child.wait().expect("it ends").success());
-    assert_problem(&verify(&host, &token), 401, "link-invalid");
-    assert_problem(&login(&host, "ann@example.org", OTHER), 401, "invalid-credentials");
+    host.user_fixture("ann@example.org");
+    verify(&host, &token).refused(401, "link-invalid");
+    login(&host, "ann@example.org", OTHER).refused(401, "invalid-credentials");
     assert_eq!(login(&host, "ann@example.org", PASSWORD).status, 200);
     host.stop();
 }
@@ -199,17 +161,8 @@ fn a_link_makes_no_account_where_there_is_one_by_then() {
 #[test]
 fn a_nearly_full_store_takes_no_new_sign_ups_and_lets_everybody_in() {
     for (registration, max_records) in [("verified", 60), ("open", 160)] {
-        let site = Site::with_store("memory");
-        site.add_plugin(&fixture("hello-delivery"));
-        site.edit(|config| {
-            config["registration"] = value(registration);
-            let mut delivery = Table::new();
-            delivery["use"] = value("stderr");
-            delivery["stderr"] = Item::Table(Table::from_iter([("prefix", "MAIL")]));
-            config["delivery"] = Item::Table(delivery);
-            config["store"]["memory"]["max_records"] = value(max_records);
-        });
-        let host = site.start();
+        let site = Site::with_store("memory").with_mail().with("registration", registration);
+        let host = site.with("store.memory.max_records", max_records).start();
         let mut taken = Vec::new();
         let refused = (0..60).find_map(|n| {
             let email = format!("user{n}@example.org");
@@ -220,9 +173,9 @@ fn a_nearly_full_store_takes_no_new_sign_ups_and_lets_everybody_in() {
             }
             Some(reply)
         });
-        assert_problem(&refused.expect("it fills up"), 503, "store-unavailable");
+        refused.expect("it fills up").refused(503, "store-unavailable");
         // Whoever has one, or waits for one, is refused alike.
-        assert_problem(&register(&host, &taken[0], PASSWORD), 503, "store-unavailable");
+        register(&host, &taken[0], PASSWORD).refused(503, "store-unavailable");
         if registration == "open" {
             assert_eq!(login(&host, &taken[0], PASSWORD).status, 200);
         }
@@ -232,8 +185,7 @@ fn a_nearly_full_store_takes_no_new_sign_ups_and_lets_everybody_in() {
 
 #[test]
 fn verified_registration_needs_something_that_sends_mail() {
-    let site = Site::with_store("sqlite");
-    site.edit(|config| config["registration"] = value("verified"));
+    let site = Site::with_store("sqlite").with("registration", "verified");
     let said = site.refuses();
     assert!(said.contains("registration") && said.contains("[delivery]"), "{said}");
     let check = site.run(&["config", "check"]);
@@ -246,28 +198,27 @@ fn the_address_of_an_open_account_is_proven_on_demand_and_what_was_there_before_
     let host = host("open", "sqlite");
     let mut browser = host.browser();
     let user = json!({ "email": "ann@example.org", "password": PASSWORD });
-    assert_eq!(post(&mut browser, "/register", &user).status, 201);
-    let send = |client: &mut Client| post(client, "/email/verify/send", &json!({}));
-    assert_problem(&send(&mut host.browser()), 401, "session-required");
+    assert_eq!(browser.ask("POST /register", user).status, 201);
+    host.browser().ask("POST /email/verify/send", json!({})).refused(401, "session-required");
     for _ in 0..3 {
-        assert_eq!(send(&mut browser).status, 202);
+        assert_eq!(browser.ask("POST /email/verify/send", json!({})).status, 202);
     }
-    assert_problem(&send(&mut browser), 429, "rate-limited");
+    browser.ask("POST /email/verify/send", json!({})).refused(429, "rate-limited");
     let sent = tokens(&host, 3);
     let good = sent.iter().filter(|token| verify(&host, token).status == 204).count();
     assert_eq!(good, 1, "the newest");
 
-    assert_problem(&browser.get(&api("/me")).expect("an answer"), 401, "session-required");
-    assert_problem(&login(&host, "ann@example.org", PASSWORD), 401, "invalid-credentials");
-    post(&mut host.browser(), "/password/reset", &json!({ "email": "ann@example.org" }));
+    browser.ask("GET /me", NONE).refused(401, "session-required");
+    login(&host, "ann@example.org", PASSWORD).refused(401, "invalid-credentials");
+    host.browser().ask("POST /password/reset", json!({ "email": "ann@example.org" }));
     let reset = tokens(&host, 4).into_iter().find(|token| !sent.contains(token)).expect("another");
-    assert_problem(&verify(&host, &reset), 401, "link-invalid");
+    verify(&host, &reset).refused(401, "link-invalid");
     let body = json!({ "token": reset, "new_password": OTHER });
-    assert_eq!(post(&mut host.browser(), "/password/reset/confirm", &body).status, 204);
+    assert_eq!(host.browser().ask("POST /password/reset/confirm", body).status, 204);
     let mut browser = host.browser();
     let user = json!({ "email": "ann@example.org", "password": OTHER });
-    let entered = post(&mut browser, "/login", &user);
+    let entered = browser.ask("POST /login", user);
     assert_eq!((entered.status, &entered.json()["user"]["email_verified"]), (200, &json!(true)));
-    assert_problem(&send(&mut browser), 409, "conflict");
+    browser.ask("POST /email/verify/send", json!({})).refused(409, "conflict");
     host.stop();
 }
