@@ -137,6 +137,8 @@ fn a_lock_ends_when_it_said_and_the_next_is_twice_as_long() {
         early.ask("POST /mfa/totp/verify", code).refused(429, "locked");
         stage.later(6);
     }
+    // The owner is told (R23).
+    stage.mail(&user.email, "locked");
     stage.signed_in(&user);
     // A success forgives: the first lock is the short one again.
     let wait = stage.simulate_lockout(&user).json()["retry_after"].as_u64().expect("seconds");

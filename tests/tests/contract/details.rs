@@ -232,3 +232,55 @@ fn policies_are_evaluated_on_every_request() {
     let status = browser.ask("GET /mfa/status", NONE).expect(200);
     assert_eq!(status["grace_until"], Value::Null);
 }
+
+/// Ways in, roles, and what policy makes of them: nobody whom it binds gets further than enrolment (R48).
+#[test]
+fn policy_by_role_over_every_way_in() {
+    let roles = toml_edit::Value::from(toml_edit::InlineTable::from_iter([(
+        "roles",
+        toml_edit::Value::from_iter(["admin", "editor"]),
+    )]));
+    let site = Site::with_store("memory").with_clock().with_mail().with("mfa.require", roles);
+    let stage = Stage::on(site);
+    for (role, bound) in [("user", false), ("editor", true), ("admin", true)] {
+        let mut user = stage.user_with_role(&stage.new_address(), role);
+        let mut link = stage.browser();
+        let token = stage.magic_link(&mut link, &user);
+        link.ask("POST /mfa/magic-link/verify", json!({ "token": token })).expect(200);
+        let mut program = stage.program();
+        let mut credentials = user.credentials();
+        credentials["session"] = "bearer".into();
+        program.ask("POST /login", credentials).expect(200);
+        for client in [&mut stage.signed_in(&user), &mut link, &mut program] {
+            let session = client.ask("GET /session", NONE).expect(200)["session"].clone();
+            assert_eq!(
+                (&session["type"], &session["enrollment_required"]),
+                (&json!("standard"), &json!(bound))
+            );
+            for row in ["GET /me", "GET /verify", "GET /mfa/trusted-browsers"] {
+                let reply = client.ask(row, NONE);
+                if bound {
+                    reply.refused(403, "enrollment-required");
+                } else {
+                    reply.expect(200);
+                }
+            }
+            client.ask("GET /mfa/status", NONE).expect(200);
+        }
+        let mut browser = stage.setup_totp(&mut user);
+        browser.ask("GET /me", NONE).expect(200);
+        // With a factor everybody is asked for it, by each way in.
+        stage.browser().ask("POST /login", user.credentials()).expect(202);
+        let mut link = stage.browser();
+        let token = stage.magic_link(&mut link, &user);
+        link.ask("POST /mfa/magic-link/verify", json!({ "token": token })).expect(202);
+        let disabled = browser.ask("POST /mfa/totp/disable", json!({}));
+        if bound { disabled.refused(403, "enrollment-required") } else { assert_eq!(disabled.status, 204) }
+    }
+    // A role that is given later counts at the next request.
+    let user = stage.user_fixture(&stage.new_address());
+    let mut browser = stage.signed_in(&user);
+    browser.ask("GET /me", NONE).expect(200);
+    stage.site().json(&["user", "set-role", &user.email, "editor"], "");
+    browser.ask("GET /me", NONE).refused(403, "enrollment-required");
+}
