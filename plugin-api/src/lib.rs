@@ -15,7 +15,9 @@
 //! /// The plugin's configuration is the plugin; unknown keys are refused.
 //! #[derive(Deserialize)]
 //! #[serde(deny_unknown_fields)]
-//! struct Stderr { prefix: String }
+//! struct Stderr {
+//!     prefix: String,
+//! }
 //!
 //! impl Plugin for Stderr {
 //!     fn register(self, kernel: &mut Registrar<'_>) -> Result<()> {

@@ -51,16 +51,31 @@ pub fn library(package: &str) -> String {
     format!("lib{}.so", package.replace('-', "_"))
 }
 
-/// The packages whose libraries a host loads: every one of the workspace that makes a dynamic library.
+/// The packages of the product whose libraries a host loads.
 pub fn plugins() -> Result<Vec<String>> {
+    libraries(false)
+}
+
+/// The plugins that show how one is written. They belong to no installation: `countersign init` takes whatever lies
+/// beside the binary, so they are built into a directory of their own.
+pub fn examples() -> Result<Vec<String>> {
+    libraries(true)
+}
+
+/// The packages of the workspace that make a dynamic library, from below `examples` or from elsewhere.
+fn libraries(examples: bool) -> Result<Vec<String>> {
     let metadata = metadata(root())?;
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let is_plugin = |package: &Value| {
         list(&package["targets"]).iter().any(|target| list(&target["kind"]).contains(&"cdylib".into()))
     };
+    let place = root().join("examples");
+    let is_example = |package: &Value| {
+        package["manifest_path"].as_str().is_some_and(|manifest| Path::new(manifest).starts_with(&place))
+    };
     let packages = list(&metadata["packages"]);
-    let names = packages.iter().filter(|package| is_plugin(package)).filter_map(|p| p["name"].as_str());
-    Ok(names.map(Into::into).collect())
+    let wanted = packages.iter().filter(|package| is_plugin(package) && is_example(package) == examples);
+    Ok(wanted.filter_map(|package| package["name"].as_str()).map(Into::into).collect())
 }
 
 /// Builds the binary and the plugin libraries.
@@ -88,5 +103,17 @@ mod tests {
     fn libraries_are_found_where_cargo_puts_them() {
         let built = Artifacts { dir: "/t/debug".into() };
         assert_eq!(built.plugin("plugin-mfa"), Path::new("/t/debug/libplugin_mfa.so"));
+    }
+
+    #[test]
+    fn examples_are_no_part_of_the_product() {
+        let (plugins, examples) = (plugins().expect("packages"), examples().expect("packages"));
+        for shipped in ["plugin-mfa", "store-sqlite", "delivery-smtp"] {
+            assert!(plugins.iter().any(|name| name == shipped), "{plugins:?}");
+        }
+        for shown in ["hello-delivery", "delivery-webhook"] {
+            assert!(examples.iter().any(|name| name == shown), "{examples:?}");
+            assert!(!plugins.iter().any(|name| name == shown), "{plugins:?}");
+        }
     }
 }

@@ -8,11 +8,13 @@
 //! # Modules
 //!
 //! [`oathtool`], [`scan_qr`], [`sqlite3`]: independent tools · [`smtp`]: a mail server that can be at fault ·
+//! [`receiver`]: the same for webhooks ·
 //! [`Authority`]: certificates, right and wrong · [`damage`]: libraries that nobody could build · [`fixture`]: plugins
 //! that are bad on purpose
 
 mod authority;
 pub mod damage;
+pub mod receiver;
 pub mod smtp;
 mod tools;
 
@@ -22,7 +24,7 @@ pub use countersign_test_kit::{
     http::exchange,
 };
 pub use tools::{oathtool, scan_qr, sqlite3};
-pub use xtask::fixtures::fixture;
+pub use xtask::fixtures::{example, fixture};
 
 /// A path of the contract.
 pub fn api(path: &str) -> String {

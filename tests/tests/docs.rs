@@ -117,6 +117,7 @@ fn the_plugin_shown_is_the_one_that_is_compiled() {
     let programs: Vec<&Block> = readme.iter().filter(|block| block.info == "rust").collect();
     assert_eq!(programs.len(), 1);
     assert_eq!(programs[0].text.trim_end(), shown.join("\n"));
+    assert_eq!(programs[0].text, read("examples/hello-delivery/src/lib.rs"));
 }
 
 #[test]
@@ -272,8 +273,17 @@ fn code(text: &str) -> Option<&str> {
 
 /// `host/src/api.rs`, `host/src/auth/`: a path from the root.
 fn is_path(span: &str) -> bool {
-    const TOPS: [&str; 8] =
-        ["plugin-api/", "host/", "plugin-mfa/", "store-", "test-kit/", "tests/", "xtask/", "docs/"];
+    const TOPS: [&str; 9] = [
+        "plugin-api/",
+        "host/",
+        "plugin-mfa/",
+        "store-",
+        "examples/",
+        "test-kit/",
+        "tests/",
+        "xtask/",
+        "docs/",
+    ];
     TOPS.iter().any(|top| span.starts_with(top)) && span.contains('/') && !span.contains(' ')
 }
 

@@ -1,6 +1,6 @@
-//! Plugins that are bad on purpose, and the examples: a workspace of their own, built for the tests.
+//! What the tests load beside the product: plugins that are bad on purpose, a workspace of their own, and the examples.
 use crate::{
-    artifacts::{VARIABLE, library},
+    artifacts::{VARIABLE, examples, library},
     project::{cargo, root, run, target_dir},
 };
 use anyhow::Result;
@@ -15,21 +15,33 @@ const ABORTING: &str = "panic-abort";
 /// # Panics
 /// When they cannot be built: no test can go on.
 pub fn fixture(package: &str) -> PathBuf {
+    built().join("fixtures/debug").join(library(package))
+}
+
+/// The library of one of the [`examples`], built likewise.
+///
+/// # Panics
+/// When they cannot be built.
+pub fn example(package: &str) -> PathBuf {
+    built().join("examples/debug").join(library(package))
+}
+
+/// The directory in which those of both are.
+fn built() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let dir = if env::var_os(VARIABLE).is_some() { dir() } else { build() };
+    BUILT.get_or_init(|| {
+        let dir = if env::var_os(VARIABLE).is_some() { target_dir() } else { build() };
         dir.unwrap_or_else(|error| panic!("cannot build the fixtures: {error:#}"))
-    });
-    built.join("debug").join(library(package))
+    })
 }
 
-fn dir() -> Result<PathBuf> {
-    Ok(target_dir()?.join("fixtures"))
-}
-
-/// Builds them; answers where.
+/// Builds them; answers in which directory.
 pub fn build() -> Result<PathBuf> {
-    let target = dir()?;
+    let dir = target_dir()?;
+    let mut command = cargo();
+    command.arg("build").arg("--target-dir").arg(dir.join("examples")).stdout(Stdio::null());
+    run(command.args(examples()?.iter().flat_map(|name| ["--package", name])))?;
+    let target = dir.join("fixtures");
     let fixtures = |words: &[&str]| {
         let mut command = cargo();
         command.arg(words[0]).arg("--manifest-path").arg(root().join("tests/fixtures/Cargo.toml"));
@@ -39,5 +51,5 @@ pub fn build() -> Result<PathBuf> {
     fixtures(&["build", "--workspace", "--exclude", ABORTING])?;
     // The panic strategy of a library is that of its last crate, so its dependencies need no second build.
     fixtures(&["rustc", "--package", ABORTING, "--lib", "--", "-C", "panic=abort"])?;
-    Ok(target)
+    Ok(dir)
 }
