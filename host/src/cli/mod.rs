@@ -10,6 +10,7 @@ mod host;
 mod import;
 mod init;
 mod keys;
+mod kits;
 mod library;
 mod mfa;
 mod password;
@@ -17,6 +18,7 @@ mod plugin;
 mod reload;
 mod remove;
 mod report;
+mod scaffold;
 mod serve;
 mod user;
 mod when;
@@ -26,7 +28,10 @@ mod golden;
 
 use crate::config::Registration;
 use administration::{Audit, Mfa, User};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
+    parser::ValueSource,
+};
 use failure::Failure;
 use report::Report;
 use std::{
@@ -56,6 +61,9 @@ struct Cli {
     /// The configuration.
     #[arg(long, global = true, value_name = "FILE", default_value = "countersign.toml")]
     config: PathBuf,
+    /// Whether it was named, and is not the one that lies here.
+    #[arg(skip)]
+    is_named: bool,
     /// Print JSON: what was done on stdout, errors on stderr.
     #[arg(long, global = true)]
     json: bool,
@@ -249,11 +257,67 @@ enum Plugin {
         #[arg(long)]
         disarm: bool,
     },
+    New(New),
+    Check(Check),
+}
+
+/// Make a project for a plugin of your own.
+///
+/// It builds, passes its own test and the conformance kit of its kind, and does something small: change it into what
+/// you want. The sources of countersign-plugin-api are put beside it, as this program was built with them, so nothing
+/// but crates.io is needed to build it.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  countersign plugin new delivery pigeon
+  countersign plugin new routes notes --path ~/src/notes --api ~/src/countersign/plugin-api")]
+struct New {
+    /// What it is to register.
+    kind: Kind,
+    /// What it is to be called: lower-case letters, digits and dashes.
+    name: String,
+    /// The directory of the project, which must not exist. [default: KIND-NAME, plugin-NAME for routes]
+    #[arg(long, value_name = "DIR")]
+    path: Option<PathBuf>,
+    /// A directory with countersign-plugin-api, to be used instead of a copy.
+    #[arg(long, value_name = "DIR")]
+    api: Option<PathBuf>,
+}
+
+/// What a plugin registers.
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    /// How messages reach people.
+    Delivery,
+    /// What records are kept in.
+    Store,
+    /// What the host answers under /api/auth/NAME.
+    Routes,
+}
+
+/// Run the conformance kits on whatever a library registers.
+///
+/// Judges and opens the library as a host does, registers it with the table that is given, and says clause by clause
+/// what holds. The kits write records and send messages: give it a store and a relay that nobody needs. Where the
+/// library lies and who may write there is not looked at, no hash is asked for, and plugins for development are
+/// accepted.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  countersign plugin check target/debug/libdelivery_pigeon.so --set directory=/tmp/loft
+  countersign plugin check libstore_sqlite.so --config scratch.toml")]
+struct Check {
+    /// The library.
+    file: PathBuf,
+    /// A value of the plugin's table, as TOML or as plain text; wins over --config, without which nothing else is in
+    /// the table. Relative paths are relative to the working directory.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    values: Vec<String>,
 }
 
 /// Runs the command that the arguments of this process name.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parsed() {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
     };
@@ -275,6 +339,12 @@ pub fn run() -> ExitCode {
     }
 }
 
+fn parsed() -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let is_named = matches.value_source("config") == Some(ValueSource::CommandLine);
+    Cli::from_arg_matches(&matches).map(|cli| Cli { is_named, ..cli })
+}
+
 fn dispatch(cli: Cli) -> Result<Option<Report>, Failure> {
     let (config, json) = (&cli.config, cli.json);
     let report = match cli.command {
@@ -283,6 +353,8 @@ fn dispatch(cli: Cli) -> Result<Option<Report>, Failure> {
         Command::Reload => reload::run(config),
         Command::Config(ConfigCommand::Check { dev }) => check::run(config, dev),
         Command::Keys(command) => keys::run(config, &command),
+        // A kit writes and sends: not with the table of the host that happens to lie here.
+        Command::Plugin(Plugin::Check(check)) => kits::run(cli.is_named.then_some(config), &check),
         Command::Plugin(command) => plugin::run(config, &command),
         Command::User(command) => user::run(config, command),
         Command::Mfa(command) => mfa::run(config, command),

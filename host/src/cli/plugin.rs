@@ -1,9 +1,10 @@
 //! `plugin`: which libraries the host loads.
 use super::{
-    Failure, Plugin, Report, check,
+    Failure, Plugin, Report, check, kits,
     library::{self, judge},
     remove,
     report::table,
+    scaffold,
 };
 use crate::{
     config::{Config, PluginEntry},
@@ -14,8 +15,10 @@ use std::path::Path;
 
 pub(super) fn run(file: &Path, command: &Plugin) -> Result<Report, Failure> {
     match command {
-        // The one that needs no configuration.
+        // Those that need no configuration.
         Plugin::Inspect { file } => inspect(file),
+        Plugin::New(new) => scaffold::run(new),
+        Plugin::Check(check) => kits::run(None, check),
         Plugin::List => Ok(list(&check::settings(file)?)),
         Plugin::Install { file: library, sha256 } => {
             install(&check::settings(file)?, library, sha256.as_deref())

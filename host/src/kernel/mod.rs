@@ -41,7 +41,7 @@ pub(crate) use hashing::Cost;
 pub(crate) use path::matches;
 pub(crate) use people::{Letter, People};
 pub(crate) use place::{HOST, Place};
-pub(crate) use registry::{Mounted, in_use};
+pub(crate) use registry::{Mounted, in_use, is_reserved};
 pub(crate) use reload::Changes;
 pub(crate) use view::View;
 pub(crate) use watchdog::answered;

@@ -110,6 +110,11 @@ pub struct Strictness {
     pub ungated: bool,
 }
 
+/// Whether the host has a table, a path or a view of that name.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
+}
+
 /// Reads and judges all configured plugins without opening any.
 pub(super) fn candidates(
     config: &Config,
@@ -126,7 +131,7 @@ pub(super) fn candidates(
         match Candidate::read(&config.plugin_dir.join(file), entry.sha256.as_ref()) {
             Ok(candidate) => {
                 let name = candidate.manifest().name.clone();
-                if RESERVED.contains(&name.as_str()) {
+                if is_reserved(&name) {
                     problems.0.push(format!("{file}: no plugin can be named `{name}`"));
                 } else if let Some((other, ..)) = good.iter().find(|(_, _, c)| c.manifest().name == name) {
                     problems.0.push(format!("{file}: its plugin `{name}` is also in {other}"));
@@ -288,7 +293,7 @@ pub(super) fn try_out_file(config: &Config, file: &str, candidate: Candidate) ->
 
 fn try_out(config: &Config, candidate: Candidate, development: bool) -> Result<(), Failure> {
     let name = candidate.manifest().name.clone();
-    if RESERVED.contains(&name.as_str()) {
+    if is_reserved(&name) {
         return Err(Failure::Loading(format!("no plugin can be named `{name}`")));
     }
     let table = settings(config, &name)?;
