@@ -2,6 +2,7 @@
 use crate::{
     demo,
     project::{self, cargo, root, shown, target_dir},
+    siege::{self, Siege},
     test, tools,
 };
 use anyhow::Result;
@@ -21,6 +22,8 @@ pub fn run() -> Result<()> {
     dependencies()?;
     println!("== cargo xtask demo --walk");
     demo::from_nothing()?;
+    // Small: that every campaign works, and nothing falls short that does not take a quiet machine to judge.
+    siege::run(&Siege { names: Vec::new(), scale: 0.004, json: false, seed: None, debug: true })?;
     // Last, so that the summary of the tests closes the output.
     test::run(&[])
 }

@@ -12,6 +12,7 @@ pub mod ci;
 pub mod demo;
 pub mod fixtures;
 pub mod qr;
+pub mod siege;
 pub mod test;
 pub mod tools;
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
-use xtask::{artifacts, ci, demo, qr, test};
+use xtask::{artifacts, ci, demo, qr, siege, test};
 
 /// Builds, tests and shows Countersign. Nothing but a Rust toolchain and a C compiler is needed to start.
 #[derive(Parser)]
@@ -24,7 +24,7 @@ enum Command {
     /// Runs every test, after installing the tools that they need and building what they run
     ///
     /// The tools are Debian packages (curl, openssl, python3-venv, oathtool, zbar-tools, librsvg2-bin, faketime,
-    /// sqlite3) and, under target/tools, an SMTP server from PyPI (aiosmtpd); only missing ones are installed, and
+    /// sqlite3, strace) and, under target/tools, an SMTP server from PyPI (aiosmtpd); only missing ones are installed, and
     /// named first.
     Test {
         /// For cargo-nextest where it is installed, else for `cargo test`. Given any, only what they select is
@@ -46,6 +46,11 @@ enum Command {
         #[arg(long)]
         walk: bool,
     },
+    /// Attacks a host and its stores, and compares what it measures with what is promised
+    ///
+    /// Races, crashes, floods, faults: each campaign prints requirement, figure and measurement, and the command fails
+    /// when any falls short. Full scale takes a quiet machine, root for a small file system, and an hour.
+    Siege(siege::Siege),
     /// Draws the QR code of an enrolment: reads the answer of `totp/enroll` from standard input
     Qr,
 }
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         Command::Test { args } => test::run(&args),
         Command::Ci => ci::run(),
         Command::Demo { dir, walk } => demo::run(dir.as_deref(), walk),
+        Command::Siege(siege) => siege::run(&siege),
         Command::Qr => qr::from_stdin(),
     };
     match outcome {

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A program that the tests run, and the Debian package it comes in.
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 9] = [
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("python3", "python3"),
@@ -17,6 +17,7 @@ const TOOLS: [(&str, &str); 8] = [
     ("rsvg-convert", "librsvg2-bin"),
     ("faketime", "faketime"),
     ("sqlite3", "sqlite3"),
+    ("strace", "strace"),
 ];
 
 /// What the tests run in Python: packages of PyPI, with their hashes.

@@ -1,0 +1,298 @@
+//! Structured nonsense for every endpoint: nothing may break, and every refusal is a problem document.
+use super::Run;
+use crate::{
+    http::{Client, Reply},
+    people::Person,
+    place::{self, host, mib},
+};
+use anyhow::Result;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, net::SocketAddr};
+
+/// Method, path, and the fields that its body has.
+const ENDPOINTS: &[(&str, &str, &[&str])] = &[
+    ("POST", "/register", &["email", "password", "session"]),
+    ("POST", "/login", &["email", "password", "session"]),
+    ("POST", "/logout", &[]),
+    ("GET", "/session", &[]),
+    ("GET", "/me", &[]),
+    ("GET", "/verify", &[]),
+    ("GET", "/sessions", &[]),
+    ("DELETE", "/sessions/x", &[]),
+    ("POST", "/reauthenticate", &["password"]),
+    ("POST", "/password/change", &["current_password", "new_password"]),
+    ("POST", "/password/reset", &["email"]),
+    ("POST", "/password/reset/confirm", &["token", "new_password"]),
+    ("POST", "/email/verify", &["token"]),
+    ("GET", "/mfa/status", &[]),
+    ("POST", "/mfa/totp/enroll", &["label"]),
+    ("POST", "/mfa/totp/verify", &["code", "enrollment", "challenge", "trust_browser"]),
+    ("POST", "/mfa/totp/disable", &["factor"]),
+    ("POST", "/mfa/recovery/generate", &[]),
+    ("POST", "/mfa/recovery/verify", &["code", "challenge"]),
+    ("POST", "/mfa/otp/send", &["challenge"]),
+    ("POST", "/mfa/otp/verify", &["code", "challenge", "trust_browser"]),
+    ("POST", "/mfa/magic-link/send", &["email"]),
+    ("GET", "/mfa/magic-link/verify", &[]),
+    ("POST", "/mfa/magic-link/verify", &["token", "session"]),
+    ("GET", "/mfa/challenge/status", &[]),
+    ("POST", "/mfa/challenge/cancel", &["challenge"]),
+    ("GET", "/mfa/trusted-browsers", &[]),
+    ("DELETE", "/mfa/trusted-browsers/x", &[]),
+    ("POST", "/mfa/password/validate", &["password"]),
+    ("GET", "/admin/users", &[]),
+    ("GET", "/admin/users/x", &[]),
+    ("POST", "/admin/users/x/mfa/reset", &[]),
+    ("POST", "/admin/users/x/unlock", &[]),
+    ("GET", "/admin/audit", &[]),
+    ("GET", "//healthz", &[]),
+    ("GET", "//readyz", &[]),
+    ("GET", "//nothing", &[]),
+];
+
+pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
+    let inputs = run.scale.of(10_000, 40);
+    let host = host("memory");
+    let (to, process) = (host.address(), host.server().id());
+    let mut random = StdRng::seed_from_u64(run.seed);
+    let seen = run.runtime.block_on(async {
+        let person = Person::register(to, "fuzz").await?;
+        // What the first requests allocate stays: caches, threads, buffers.
+        let mut warm = Seen::default();
+        for endpoint in ENDPOINTS {
+            warm.fuzz(to, &person, endpoint, inputs.min(200), &mut random).await?;
+        }
+        let before = place::resident(process)?;
+        let mut seen = Seen::default();
+        for endpoint in ENDPOINTS {
+            seen.fuzz(to, &person, endpoint, inputs, &mut random).await?;
+        }
+        seen.grown = place::resident(process)?.saturating_sub(before);
+        Ok::<_, anyhow::Error>(seen)
+    })?;
+    let log = host.log();
+    let panics = log.matches("panicked").count();
+    let each = format!("{inputs} inputs for each of {} endpoints", ENDPOINTS.len());
+    let first = |all: &[String]| all.first().map(|first| format!("; first: {first}")).unwrap_or_default();
+    let at = ("parsers", "R58");
+    run.report.check(
+        at,
+        format!("{each}: 0 × 5xx"),
+        format!("{} (503 busy beside: {}){}", seen.failed.len(), seen.busy, first(&seen.failed)),
+        seen.failed.is_empty(),
+    );
+    run.report.check(
+        at,
+        "every refusal is problem+json",
+        format!("{} are not, of {}{}", seen.bare.len(), seen.refused, first(&seen.bare)),
+        seen.bare.is_empty(),
+    );
+    run.report.check(at, "0 panics", panics.to_string(), panics == 0);
+    run.report.timed(
+        at,
+        run.scale.judges_time(),
+        "resident memory grows by at most 10 MiB",
+        mib(seen.grown),
+        seen.grown <= 10 << 20,
+    );
+    host.stop();
+    Ok(())
+}
+
+#[derive(Default)]
+struct Seen {
+    failed: Vec<String>,
+    bare: Vec<String>,
+    refused: usize,
+    busy: usize,
+    statuses: BTreeMap<u16, usize>,
+    grown: u64,
+}
+
+impl Seen {
+    async fn fuzz(
+        &mut self,
+        to: SocketAddr,
+        person: &Person,
+        endpoint: &(&str, &str, &[&str]),
+        inputs: usize,
+        random: &mut StdRng,
+    ) -> Result<()> {
+        let mut client = Client::new(to);
+        for _ in 0..inputs {
+            client.bearer = random.random_bool(0.5).then(|| person.token.clone());
+            let bytes = request(&client, endpoint, random);
+            let Ok(reply) = client.send(&bytes).await else {
+                // What the HTTP library refuses before routing may end the connection, but not the host.
+                client = Client::new(to);
+                continue;
+            };
+            self.note(&reply, &bytes);
+        }
+        // The host is still there.
+        anyhow::ensure!(Client::new(to).get("//healthz").await?.status == 200, "after {}", endpoint.1);
+        Ok(())
+    }
+
+    fn note(&mut self, reply: &Reply, bytes: &[u8]) {
+        *self.statuses.entry(reply.status).or_default() += 1;
+        let shown = || String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).escape_debug().to_string();
+        if reply.status == 503 && reply.problem() == "busy" {
+            self.busy += 1;
+        } else if reply.status >= 500 {
+            self.failed.push(format!("{} for {}", reply.label(), shown()));
+        }
+        if reply.status >= 400 && ![400, 408, 431].contains(&reply.status)
+            || reply.status == 400 && !reply.body.is_empty()
+        {
+            self.refused += 1;
+            // A mailed link is opened by a person.
+            let is_page = bytes.windows(24).any(|part| part.starts_with(b"/mfa/magic-link/verify"))
+                && reply.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
+            if !is_page
+                && (reply.header("content-type") != Some("application/problem+json")
+                    || reply.problem().is_empty())
+            {
+                self.bare.push(format!("{} for {}", reply.label(), shown()));
+            }
+        }
+    }
+}
+
+/// A request that is right in most ways and wrong in some.
+fn request(client: &Client, (method, path, fields): &(&str, &str, &[&str]), random: &mut StdRng) -> Vec<u8> {
+    let method = match random.random_range(0..40) {
+        0 => ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "get", "QUERY"]
+            [random.random_range(0..10)],
+        _ => method,
+    };
+    // An answer to HEAD has a length and no body, for which this client would wait.
+    let method = if method == "HEAD" { "PUT" } else { method };
+    let mut path = (*path).to_owned();
+    match random.random_range(0..12) {
+        0 => path = format!("{path}?{}={}", text(random), escape(&text(random))),
+        1 => path = path.replace('x', &escape(&text(random))),
+        2 => path.push_str("?token=v1.a.b.c&challenge=v1.a.b.c&after=x&query=%ff"),
+        3 => path.push('/'),
+        4 => path.push_str("/../.."),
+        _ => {}
+    }
+    let mut headers: Vec<(&str, String)> = Vec::new();
+    match random.random_range(0..14) {
+        0 => headers.push((
+            "content-type",
+            [
+                "text/plain",
+                "application/json; charset=utf-16",
+                "",
+                "application/x-www-form-urlencoded",
+                "multipart/form-data",
+            ][random.random_range(0..5)]
+            .into(),
+        )),
+        1 => headers.push(("origin", ["null", "https://evil.example", ""][random.random_range(0..3)].into())),
+        2 => headers.push((
+            "sec-fetch-site",
+            ["cross-site", "same-origin", "none", "x"][random.random_range(0..4)].into(),
+        )),
+        3 => headers.push((
+            "cookie",
+            format!("countersign={}; mfa-trust={}", escape(&text(random)), escape(&text(random))),
+        )),
+        4 => headers.push(("x-forwarded-for", escape(&text(random)))),
+        5 => headers.push((
+            "user-agent",
+            "\u{fc}\u{0}"
+                .chars()
+                .filter(|c| *c != '\0')
+                .collect::<String>()
+                .repeat(random.random_range(0..900)),
+        )),
+        6 => headers.push(("accept", "text/html".into())),
+        _ => {}
+    }
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let body = (method != "GET").then(|| body(fields, random));
+    client.request(method, &path, &headers, body.as_deref())
+}
+
+fn body(fields: &[&str], random: &mut StdRng) -> Vec<u8> {
+    let mut object = serde_json::Map::new();
+    for field in fields {
+        if random.random_bool(0.9) {
+            object.insert((*field).into(), value(random, 0));
+        }
+    }
+    if random.random_ratio(1, 10) {
+        object.insert(text(random), value(random, 0));
+    }
+    let mut bytes = Value::Object(object).to_string().into_bytes();
+    match random.random_range(0..12) {
+        0 => bytes.truncate(random.random_range(0..=bytes.len())),
+        1 if !bytes.is_empty() => {
+            let at = random.random_range(0..bytes.len());
+            bytes[at] = random.random();
+        }
+        2 => bytes = ["[".repeat(random.random_range(1..3000)), "]".repeat(10)].concat().into_bytes(),
+        3 => bytes.extend(vec![b' '; random.random_range(0..20_000)]),
+        4 => bytes = value(random, 0).to_string().into_bytes(),
+        5 => {
+            let field = fields.first().copied().unwrap_or("x");
+            bytes = format!("{{\"{field}\":\"a\",\"{field}\":\"b\"}}").into_bytes();
+        }
+        _ => {}
+    }
+    bytes
+}
+
+fn value(random: &mut StdRng, depth: usize) -> Value {
+    match random.random_range(0..14) {
+        0 => Value::Null,
+        1 => random.random::<bool>().into(),
+        2 => random.random::<i64>().into(),
+        3 => json!(random.random::<f64>() * 1e300),
+        4 if depth < 20 => (0..random.random_range(0..4)).map(|_| value(random, depth + 1)).collect(),
+        5 if depth < 20 => json!({ text(random): value(random, depth + 1) }),
+        6 => format!("{:06}", random.random_range(0..1_000_000)).into(),
+        7 => format!("{}@example.org", escape(&text(random))).into(),
+        8 => ["bearer", "cookie", "Bearer"][random.random_range(0..3)].into(),
+        9 => {
+            format!("v1.{}.{}.{}", escape(&text(random)), escape(&text(random)), escape(&text(random))).into()
+        }
+        _ => text(random).into(),
+    }
+}
+
+/// Texts that parsers trip over.
+fn text(random: &mut StdRng) -> String {
+    const KNOWN: [&str; 14] = [
+        "",
+        " ",
+        "\0",
+        "\r\n.\r\nX: y",
+        "\u{202e}abc",
+        "a\u{301}",
+        "\u{1f468}\u{200d}\u{1f469}",
+        "../../etc/passwd",
+        "' OR 1=1 --",
+        "{{7*7}}",
+        "%s%n",
+        "<script>",
+        "=?utf-8?q?a?=",
+        "\u{fffd}\u{feff}",
+    ];
+    match random.random_range(0..20) {
+        at @ 0..14 => KNOWN[at].into(),
+        14 => "a".repeat(random.random_range(0..9000)),
+        15 => "\u{1f512}".repeat(random.random_range(0..300)),
+        _ => (0..random.random_range(0..24)).map(|_| random.random_range(' '..'\u{17f}')).collect(),
+    }
+}
+
+/// As much of a text as a URL or a header may hold.
+fn escape(text: &str) -> String {
+    text.bytes()
+        .map(|c| if c.is_ascii_alphanumeric() { char::from(c).to_string() } else { format!("%{c:02X}") })
+        .collect()
+}

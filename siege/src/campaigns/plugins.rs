@@ -1,0 +1,282 @@
+//! Plugins at fault: a thousand panics, calls that hang, and files that are not what was pinned.
+use super::Run;
+use crate::{
+    http::{Client, Reply},
+    people::Person,
+    place::{self, mib},
+    report::{ms, quantile},
+};
+use anyhow::Result;
+use countersign_test_kit::{Host, Site};
+use std::{
+    fs,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+use toml_edit::{Item, Table, value};
+use xtask::fixtures::fixture;
+
+pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
+    panics(run)?;
+    hangs(run)?;
+    starts(run)
+}
+
+fn panics(run: &mut Run<'_>) -> Result<()> {
+    let site = Site::with_store("memory");
+    site.add_plugin(&fixture("panics-in-handler"));
+    let host = site.start();
+    let (to, process, count) = (host.address(), host.server().id(), run.scale.of(1000, 50));
+    let (proper, after, grown) = run.runtime.block_on(async {
+        let mut client = Client::new(to);
+        for _ in 0..50 {
+            client.get("/panics-in-handler/panic").await?;
+        }
+        let before = place::resident(process)?;
+        let mut proper = 0;
+        for _ in 0..count {
+            let reply = client.get("/panics-in-handler/panic").await?;
+            proper += usize::from(reply.status == 503 && reply.problem() == "plugin-fault");
+        }
+        let after = client.get("/panics-in-handler/well").await?.status;
+        Ok::<_, anyhow::Error>((proper, after, place::resident(process)?.saturating_sub(before)))
+    })?;
+    let at = ("plugins", "R67");
+    run.report.check(
+        at,
+        format!("{count} panics: {count} × 503 plugin-fault"),
+        format!("{proper}"),
+        proper == count,
+    );
+    run.report.check(at, "the next request is answered", after.to_string(), after == 204);
+    run.report.check(at, "resident memory grows by at most 4 MiB", mib(grown), grown <= 4 << 20);
+    host.stop();
+    Ok(())
+}
+
+/// A host with a plugin that hangs as long as the file `armed` is there.
+fn hanging(store: Option<&str>) -> Host {
+    let site = Site::with_store("memory");
+    let mut table = Table::new();
+    table["armed_by"] = value(site.path("armed").display().to_string());
+    if let Some(fault) = store {
+        site.add_plugin(&fixture("store-faulty"));
+        table["fault"] = value(fault);
+        site.edit(|config| {
+            config["store"]["use"] = value("faulty");
+            config["store"]["faulty"] = Item::Table(table);
+        });
+    } else {
+        site.add_plugin(&fixture("hangs"));
+        site.edit(|config| config["hangs"] = Item::Table(table));
+    }
+    site.start()
+}
+
+/// What clients saw while something hung.
+struct Hang {
+    answers: Vec<Reply>,
+    health: Vec<Duration>,
+    threads: u64,
+    recovered: Option<Duration>,
+}
+
+fn hangs(run: &mut Run<'_>) -> Result<()> {
+    let lasts = run.scale.time(Duration::from_secs(20), Duration::from_millis(2600));
+    for (requirement, what, store, path) in [
+        ("R68", "a plugin that hangs", None, "/hangs/hang"),
+        ("R53", "a store whose reads hang", Some("hangs-in-get"), "/me"),
+        ("R53", "a store whose batches hang", Some("hangs-in-apply"), "/mfa/totp/enroll"),
+    ] {
+        let host = hanging(store);
+        let hang = run.runtime.block_on(hang(&host, path, lasts))?;
+        let judged = run.scale.judges_time();
+        let at = ("plugins", requirement);
+        let granted = hang.answers.iter().filter(|reply| reply.status < 500).count();
+        let all = hang.answers.len();
+        run.report.check(
+            at,
+            format!("{what}: every request 503"),
+            format!("{granted} others of {all}"),
+            granted == 0 && all > 0,
+        );
+        let times: Vec<Duration> = hang.answers.iter().map(|reply| reply.took).collect();
+        let slowest = quantile(&times, 0.99);
+        run.report.timed(
+            at,
+            judged,
+            format!("{what}: answered in 2.5 s (p99)"),
+            ms(slowest),
+            slowest <= Duration::from_millis(2500),
+        );
+        let health = quantile(&hang.health, 0.99);
+        run.report.timed(
+            at,
+            judged,
+            format!("{what}: /healthz and /readyz in 100 ms (p99)"),
+            format!("{} of {}", ms(health), hang.health.len()),
+            health <= Duration::from_millis(100),
+        );
+        run.report.check(
+            at,
+            format!("{what}: at most 256 threads"),
+            hang.threads.to_string(),
+            hang.threads <= 256,
+        );
+        let recovered = hang.recovered.map_or("never".into(), ms);
+        run.report.check(
+            at,
+            format!("{what}: serves again within 5 s, without a restart"),
+            recovered,
+            hang.recovered.is_some_and(|took| took <= Duration::from_secs(5)),
+        );
+        host.stop();
+    }
+    Ok(())
+}
+
+async fn hang(host: &Host, path: &'static str, lasts: Duration) -> Result<Hang> {
+    let (to, armed) = (host.address(), host.site().path("armed"));
+    let person = Person::register(to, "hang").await?;
+    fs::write(&armed, "")?;
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> =
+        (0..50).map(|_| tokio::spawn(insist(person.client(to), path, over.clone()))).collect();
+    let health = tokio::spawn(probe(to, over.clone()));
+    tokio::time::sleep(lasts).await;
+    let threads = place::threads(host.server().id())?;
+    over.store(true, SeqCst);
+    let mut answers = Vec::new();
+    for client in clients {
+        answers.extend(client.await??);
+    }
+    let health = health.await??;
+    fs::remove_file(&armed)?;
+    let begun = Instant::now();
+    let mut recovered = None;
+    while recovered.is_none() && begun.elapsed() < Duration::from_secs(20) {
+        let status = ask(&mut person.client(to), path).await?.status;
+        recovered = (status < 500).then(|| begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(Hang { answers, health, threads, recovered })
+}
+
+async fn ask(client: &mut Client, path: &str) -> std::io::Result<Reply> {
+    if path.contains("enroll") {
+        client.post(path, &serde_json::json!({})).await
+    } else {
+        client.get(path).await
+    }
+}
+
+async fn insist(
+    mut client: Client,
+    path: &'static str,
+    over: Arc<AtomicBool>,
+) -> std::io::Result<Vec<Reply>> {
+    let mut replies = Vec::new();
+    while !over.load(SeqCst) {
+        replies.push(ask(&mut client, path).await?);
+        // As those do who were told when to come back, or they would only measure how fast 503 is written.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(replies)
+}
+
+async fn probe(to: SocketAddr, over: Arc<AtomicBool>) -> std::io::Result<Vec<Duration>> {
+    let (mut client, mut times) = (Client::new(to), Vec::new());
+    while !over.load(SeqCst) {
+        let alive = client.get("//healthz").await?;
+        assert!(alive.status == 200, "/healthz: {}", alive.status);
+        times.extend([alive.took, client.get("//readyz").await?.took]);
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    Ok(times)
+}
+
+/// Whether `serve` ends with an error, and how soon.
+fn refuses(site: &Site, prepare: impl Fn(&mut std::process::Command)) -> Result<Option<Duration>> {
+    let mut command = site.serve();
+    prepare(&mut command);
+    let (mut child, begun) = (command.spawn()?, Instant::now());
+    while begun.elapsed() < Duration::from_secs(20) {
+        if let Some(status) = child.try_wait()? {
+            return Ok((!status.success()).then(|| begun.elapsed()));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(None)
+}
+
+fn starts(run: &mut Run<'_>) -> Result<()> {
+    type Spoil = fn(&Site) -> Result<()>;
+    let plugin = |site: &Site| -> Result<std::path::PathBuf> {
+        let mut files = fs::read_dir(site.path("plugins"))?.flatten().map(|entry| entry.path());
+        files.find(|file| file.to_string_lossy().contains("mfa")).ok_or_else(|| anyhow::anyhow!("no plugin"))
+    };
+    let cases: &[(&str, &str, Spoil)] = &[
+        ("R64", "a plugin that others may write", |site| {
+            use std::os::unix::fs::PermissionsExt;
+            let folder = site.path("plugins");
+            Ok(fs::set_permissions(folder, fs::Permissions::from_mode(0o777))?)
+        }),
+        ("R64", "a plugin that is not the pinned one", |_| Ok(())),
+        ("R64", "a plugin behind a symbolic link", |site| {
+            fs::rename(site.path("plugins"), site.path("elsewhere"))?;
+            Ok(std::os::unix::fs::symlink(site.path("elsewhere"), site.path("plugins"))?)
+        }),
+        ("R27", "no keys", |site| Ok(fs::remove_file(site.path("keys.toml"))?)),
+        ("R27", "keys that others may read", |site| {
+            use std::os::unix::fs::PermissionsExt;
+            Ok(fs::set_permissions(site.path("keys.toml"), fs::Permissions::from_mode(0o644))?)
+        }),
+        ("R54", "a store in memory that does not say so", |site| {
+            site.set("store.memory.volatile", false);
+            Ok(())
+        }),
+    ];
+    for (requirement, what, spoil) in cases {
+        let site = Site::with_store("memory");
+        if what.contains("pinned one") {
+            let file = plugin(&site)?;
+            let mut bytes = fs::read(&file)?;
+            bytes.push(0);
+            fs::write(&file, bytes)?;
+        }
+        spoil(&site)?;
+        judge_start(run, requirement, what, refuses(&site, |_| ())?);
+    }
+    let site = Site::with_store("memory");
+    let preload = refuses(&site, |command| {
+        command.env("LD_PRELOAD", "libm.so.6");
+    })?;
+    judge_start(run, "R66", "LD_PRELOAD", preload);
+    let site = Site::with_store("sqlite").start().stop();
+    site.edit(|config| {
+        let all = config["plugin"].as_array_of_tables().cloned().unwrap_or_default();
+        let others =
+            all.iter().filter(|one| !one["file"].as_str().is_some_and(|file| file.contains("mfa"))).cloned();
+        config["plugin"] = Item::ArrayOfTables(others.collect());
+        config.remove("mfa");
+    });
+    judge_start(run, "R68", "a store that was gated, without the gate", refuses(&site, |_| ())?);
+    Ok(())
+}
+
+fn judge_start(run: &mut Run<'_>, requirement: &str, what: &str, refused: Option<Duration>) {
+    let figure = format!("{what}: the start is refused within 2 s");
+    let measured = refused.map_or("it starts".into(), ms);
+    if refused.is_none() {
+        run.report.check(("plugins", requirement), figure, measured, false);
+    } else {
+        let in_time = refused.is_some_and(|took| took <= Duration::from_secs(2));
+        run.report.timed(("plugins", requirement), run.scale.judges_time(), figure, measured, in_time);
+    }
+}
