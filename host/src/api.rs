@@ -3,20 +3,21 @@ use crate::{
     app::Host,
     auth::{self, Asked, Cookie, Reply, Row},
     http::{self, Call as Http, Credential, Failure},
-    kernel::{Call, Mounted, Origin, matches},
-    mail, sessions,
+    kernel::{Call, Kernel, Mounted, Origin, matches},
+    language, pages, sessions,
 };
 use axum::{
     Router,
     body::Body,
     extract::State,
-    http::{HeaderName, HeaderValue, Method, Response, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header},
     routing::{any, get},
 };
-use countersign_plugin_api::{Problem, Refusal};
+use countersign_plugin_api::{Problem, Refusal, Secret};
 use std::{sync::Arc, time::Duration};
 
-const MOUNT: &str = "/api/auth";
+/// Where the API stands.
+pub(crate) const MOUNT: &str = "/api/auth";
 
 /// All routes of a host.
 pub(crate) fn router(host: Arc<Host>) -> Router {
@@ -24,6 +25,7 @@ pub(crate) fn router(host: Arc<Host>) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/api/auth/{*path}", any(answer))
+        .fallback(pages::answer)
         .with_state(host)
 }
 
@@ -40,8 +42,10 @@ async fn readyz(State(host): State<Arc<Host>>) -> Result<Response<Body>, Failure
 
 /// Whether a page posts a form to that path.
 pub(crate) fn takes_forms(host: &Host, path: &str) -> bool {
-    let below = path.strip_prefix(MOUNT).unwrap_or_default();
-    host.kernel.routes(below).iter().any(|mounted| mounted.route.form)
+    match path.strip_prefix(MOUNT) {
+        Some(below) => host.kernel.routes(below).iter().any(|mounted| mounted.route.form),
+        None => host.pages.as_ref().is_some_and(|pages| pages.stands_at(path)),
+    }
 }
 
 enum Found<'h> {
@@ -51,29 +55,37 @@ enum Found<'h> {
 }
 
 async fn answer(State(host): State<Arc<Host>>, received: Http) -> Result<Response<Body>, Failure> {
-    let path = received.uri.path().strip_prefix(MOUNT).unwrap_or_default();
-    let found = match find(&host, path, &received.method) {
+    let found = match find(&host, path(&received), &received.method) {
         Ok(found) => found,
         Err(allowed) if allowed.is_empty() => return Err(Problem::NotFound.into()),
         Err(allowed) => return Ok(not_allowed(&allowed)),
     };
-    let below = match &found {
-        Found::Own(..) => path,
-        Found::Plugins(mounted) => path.get(1 + mounted.plugin.len()..).unwrap_or_default(),
-    };
-    let request = received.for_plugin(below)?;
+    let reply = decide(&host, &received, &found).await?;
+    render(&host.cookie, reply)
+}
+
+/// The same for a page that asks in the name of its visitor: what is replied, once it is durable.
+pub(crate) async fn ask(host: &Host, received: &Http) -> Result<Reply, Refusal> {
+    let found = find(host, path(received), &received.method).map_err(|_| Problem::NotFound)?;
+    let mut reply = decide(host, received, &found).await?;
+    match reply.refusal.take() {
+        Some(refusal) => Err(refusal),
+        None => Ok(reply),
+    }
+}
+
+/// Whether a route of that method and path is there.
+pub(crate) fn has_route(kernel: &Kernel, method: &str, path: &str) -> bool {
+    let own = auth::ROUTES.iter().any(|row| row.method == method && row.path == path);
+    own || kernel.routes(path).iter().any(|mounted| mounted.route.method == method)
+}
+
+/// What a request shows of who is calling, and where it comes from.
+pub(crate) fn caller(host: &Host, received: &Http) -> (Option<Secret<String>>, Origin) {
     let (token, bearer) = match host.cookie.credential(&received.headers) {
         Credential::Bearer(token) => (Some(token), true),
         Credential::Cookie(token) => (Some(token), false),
         Credential::None => (None, false),
-    };
-    let agent =
-        received.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    let asked = Asked {
-        request: &request,
-        config: &host.config,
-        id: if let Found::Own(_, id) = &found { id } else { "" },
-        agent,
     };
     let origin = Origin {
         peer: received.peer.to_string(),
@@ -82,24 +94,46 @@ async fn answer(State(host): State<Arc<Host>>, received: Http) -> Result<Respons
             .headers
             .get(header::ACCEPT_LANGUAGE)
             .and_then(|header| header.to_str().ok())
-            .map(mail::preferences)
+            .map(language::preferences)
             .unwrap_or_default(),
         actor: "anonymous".into(),
         cookies: if bearer { Vec::new() } else { host.cookie.all_beside(&received.headers) },
+    };
+    (token, origin)
+}
+
+fn path(received: &Http) -> &str {
+    received.uri.path().strip_prefix(MOUNT).unwrap_or_default()
+}
+
+async fn decide(host: &Host, received: &Http, found: &Found<'_>) -> Result<Reply, Refusal> {
+    let path = path(received);
+    let below = match found {
+        Found::Own(..) => path,
+        Found::Plugins(mounted) => path.get(1 + mounted.plugin.len()..).unwrap_or_default(),
+    };
+    let request = received.for_plugin(below)?;
+    let (token, origin) = caller(host, received);
+    let agent =
+        received.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let asked = Asked {
+        request: &request,
+        config: &host.config,
+        id: if let Found::Own(_, id) = found { id } else { "" },
+        agent,
     };
     let decide = |call: &Call<'_>| {
         if let Some(token) = &token {
             sessions::resolve(call, token.expose())?;
         }
-        let mut reply = match &found {
+        let mut reply = match found {
             Found::Own(row, _) => (row.run)(call, &asked),
             Found::Plugins(mounted) => auth::plugin::ask(call, mounted, &asked),
         }?;
         reply.cookies.extend(auth::renew(call)?);
         Ok(reply)
     };
-    let reply = host.kernel.run(&origin, decide).await?;
-    render(&host.cookie, reply)
+    host.kernel.run(&origin, decide).await
 }
 
 /// The operation of a path and method, or the methods that the path has.
@@ -129,26 +163,35 @@ pub(crate) fn not_allowed(allowed: &[String]) -> Response<Body> {
 }
 
 /// What an operation or a route replied, with the cookies beside the session's and that of it.
-pub(crate) fn render(session: &http::Cookie, reply: Reply) -> Result<Response<Body>, Failure> {
-    if let Some(refusal) = reply.refusal {
+pub(crate) fn render(session: &http::Cookie, mut reply: Reply) -> Result<Response<Body>, Failure> {
+    if let Some(refusal) = reply.refusal.take() {
         return Err(refusal.into());
     }
     let status = StatusCode::from_u16(reply.status)
         .map_err(|_| Refusal::new(Problem::PluginFault).because("a status that is none"))?;
-    let mut response = match reply.body {
+    let mut response = match &reply.body {
         Some(body) => {
-            let body = serde_json::to_vec(&body).map_err(|error| {
+            let body = serde_json::to_vec(body).map_err(|error| {
                 Refusal::new(Problem::PluginFault).because(format_args!("answer: {error}"))
             })?;
             json(status, body)
         }
         None => {
-            let mut response = reply.page.map_or_else(|| Response::new(Body::empty()), page);
+            let mut response = reply.page.take().map_or_else(|| Response::new(Body::empty()), page);
             *response.status_mut() = status;
             response
         }
     };
-    let headers = response.headers_mut();
+    set_headers(session, reply, response.headers_mut())?;
+    Ok(response)
+}
+
+/// The cookies of a reply, and its further headers.
+pub(crate) fn set_headers(
+    session: &http::Cookie,
+    reply: Reply,
+    headers: &mut HeaderMap,
+) -> Result<(), Refusal> {
     match reply.cookie {
         Cookie::Keep => {}
         Cookie::Set(token, secs) => {
@@ -170,7 +213,7 @@ pub(crate) fn render(session: &http::Cookie, reply: Reply) -> Result<Response<Bo
             headers.insert(HeaderName::from_static(name), value);
         }
     }
-    Ok(response)
+    Ok(())
 }
 
 /// A page of a plugin loads nothing, and may post to this site alone.

@@ -4,6 +4,7 @@ use crate::{
     config::Config,
     http::{App, Cookie, Site},
     kernel::{Kernel, StartError, Strictness},
+    pages::{Pages, Setting},
     people,
 };
 use std::sync::Arc;
@@ -13,6 +14,8 @@ pub struct Host {
     pub(crate) kernel: Arc<Kernel>,
     pub(crate) config: Config,
     pub(crate) cookie: Cookie,
+    /// `None` when they are switched off.
+    pub(crate) pages: Option<Pages>,
 }
 
 impl Host {
@@ -30,13 +33,14 @@ impl Host {
     }
 
     fn over(kernel: Arc<Kernel>, config: Config) -> Result<Arc<Self>, StartError> {
+        let pages = pages(&config, &kernel).map_err(StartError)?;
         tokio::spawn(Kernel::keep_record(Arc::downgrade(&kernel)));
         kernel.watch_store().map_err(|error| {
             StartError(vec![format!("no thread that asks the store can be started: {error}")])
         })?;
         let domain = config.session.cookie_domain.as_deref();
         let cookie = Cookie::new("countersign", config.public_url.is_https(), domain);
-        Ok(Arc::new(Self { kernel, config, cookie }))
+        Ok(Arc::new(Self { kernel, config, cookie, pages }))
     }
 
     /// What answers its requests; `development` marks every answer.
@@ -59,4 +63,18 @@ impl Host {
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
     }
+}
+
+/// The pages of the host and of its plugins, if they are wanted.
+fn pages(config: &Config, kernel: &Kernel) -> Result<Option<Pages>, Vec<String>> {
+    if !config.pages.enabled {
+        return Ok(None);
+    }
+    let setting = Setting {
+        config: &config.pages,
+        registration: config.registration,
+        sends_mail: kernel.delivery().is_some(),
+        has_route: &|method, path| api::has_route(kernel, method, path),
+    };
+    Pages::new(&setting, kernel.pages()).map(Some)
 }

@@ -5,6 +5,7 @@ use crate::{
     config::{Config, Problems},
     kernel::{Call, Granted, Kernel, Letter, People, StartError, Strictness},
     mail::Mails,
+    pages::Pages,
     sessions,
 };
 use countersign_plugin_api::{Draft, Refusal, Subject};
@@ -14,14 +15,13 @@ struct Own {
     mails: Mails,
 }
 
-/// Everything that a start would refuse about keys, plugins and mails, without starting any.
+/// Everything that a start would refuse about keys, plugins, mails and pages, without starting any.
 pub(crate) fn check(config: &Config, strict: Strictness) -> Result<(), StartError> {
     let kernel = Kernel::check(config, strict).err().map(|StartError(problems)| problems);
     let mails = Mails::load(config).err().map(texts);
-    match (kernel, mails) {
-        (None, None) => Ok(()),
-        (kernel, mails) => Err(StartError([kernel, mails].into_iter().flatten().flatten().collect())),
-    }
+    let pages = config.pages.enabled.then(|| Pages::check(&config.pages));
+    let all: Vec<String> = [kernel, mails, pages].into_iter().flatten().flatten().collect();
+    if all.is_empty() { Ok(()) } else { Err(StartError(all)) }
 }
 
 fn texts(problems: Problems) -> Vec<String> {

@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     gate::Gate,
     http::{Handler, Route},
-    plugin::{GATE, OPERATION, ROUTE},
+    plugin::{GATE, OPERATION, PAGE, ROUTE, TEXTS},
     store::Store,
     store_bridge,
 };
@@ -81,6 +81,10 @@ pub struct Collected {
     pub operations: Vec<(String, Arc<dyn Handler>)>,
     /// Gates, with the record that each reads.
     pub gates: Vec<(String, Arc<dyn Gate>)>,
+    /// Pages by name: their sources.
+    pub pages: Vec<(String, String)>,
+    /// Texts of pages by locale: their sources.
+    pub texts: Vec<(String, String)>,
     problem: Option<String>,
 }
 
@@ -110,6 +114,12 @@ impl Collected {
             }
             OPERATION if self.operations.iter().any(|(n, _)| n == name) => {
                 Some(format!("the operation `{name}` is registered twice"))
+            }
+            PAGE if self.pages.iter().any(|(n, _)| n == name) => {
+                Some(format!("the page `{name}` is registered twice"))
+            }
+            TEXTS if self.texts.iter().any(|(n, _)| n == name) => {
+                Some(format!("the texts of `{name}` are registered twice"))
             }
             GATE if !self.gates.is_empty() => Some("two gates are registered".into()),
             ROUTE => None,
@@ -160,6 +170,17 @@ impl RegistrarAbi for Collected {
                     all.operations.push((item.text().into(), Arc::new(bridge::ImportedHandler(object))));
                 }
                 GATE => all.gates.push((item.text().into(), Arc::new(bridge::ImportedGate(object)))),
+                _ => return false,
+            }
+            true
+        })
+    }
+    fn add_data(&mut self, entry: &Flat, reason: &mut Flat) -> u32 {
+        self.add(entry, reason, |all, item| {
+            let data = (item.text().into(), item.text_b().into());
+            match item.tag {
+                PAGE => all.pages.push(data),
+                TEXTS => all.texts.push(data),
                 _ => return false,
             }
             true

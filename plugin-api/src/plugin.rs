@@ -43,6 +43,8 @@ pub(crate) const DELIVERY: u32 = 2;
 pub(crate) const ROUTE: u32 = 3;
 pub(crate) const GATE: u32 = 4;
 pub(crate) const OPERATION: u32 = 5;
+pub(crate) const PAGE: u32 = 6;
+pub(crate) const TEXTS: u32 = 7;
 
 impl<'a> Registrar<'a> {
     pub(crate) fn new(inner: RegistrarObject<'a>) -> Self {
@@ -83,6 +85,41 @@ impl<'a> Registrar<'a> {
         let object = objects::decider_object(bridge::ExportedGate(gate));
         let mut reason = Flat::default();
         told(self.inner.add_decider(&entry(GATE, record), object, &mut reason), &reason)
+    }
+    /// Registers a page for people, as the text of its file. It is known as `<plugin>/<name>`.
+    ///
+    /// A page decides nothing. Its head, in TOML between two lines `---`, says at which path it stands, what it
+    /// reads and where its forms go: both are routes of the API, which the host asks as if the browser had.
+    /// What follows is a minijinja template of what is shown. Without `path` it is a part: of the page that
+    /// `part_of` names, or of whichever template includes it.
+    ///
+    /// ```html
+    /// ---
+    /// path = "/settings/greeting"
+    /// access = "session"
+    /// read.greeting = "/hello/greeting"
+    /// [form.change]
+    /// post = "/hello/greeting"
+    /// fields = { text = "text" }
+    /// say = "hello.said.changed"
+    /// ---
+    /// {% extends "layout.html" %}
+    /// {% block main %}<p>{{ t("hello.greeting", text=greeting.text) }}</p>{% endblock %}
+    /// ```
+    pub fn page(&mut self, name: &str, source: &str) -> Result<()> {
+        self.data(PAGE, name, source)
+    }
+    /// Registers what pages say in a locale, such as `en`: TOML in which every key is below the plugin's name.
+    /// English is what other locales fall back to.
+    pub fn texts(&mut self, locale: &str, source: &str) -> Result<()> {
+        self.data(TEXTS, locale, source)
+    }
+
+    fn data(&mut self, tag: u32, name: &str, source: &str) -> Result<()> {
+        let mut data = Flat::with_capacity(1, name.len() + source.len());
+        data.push(Item { tag, a: name.as_bytes(), b: source.as_bytes(), ..Item::default() });
+        let mut reason = Flat::default();
+        told(self.inner.add_data(&data, &mut reason), &reason)
     }
 }
 

@@ -41,6 +41,7 @@ mod links;
 mod notice;
 mod operations;
 mod page;
+mod pages;
 mod password;
 mod policy;
 mod quota;
@@ -71,6 +72,7 @@ impl Plugin for Mfa {
         for (route, handle) in &routes::ROUTES {
             kernel.route(route, routes::Endpoint::new(Arc::clone(&config), *handle))?;
         }
+        pages::register(&config, kernel)?;
         for (name, handle) in &operations::OPERATIONS {
             kernel.operation(name, routes::Endpoint::new(Arc::clone(&config), *handle))?;
         }

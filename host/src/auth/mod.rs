@@ -16,6 +16,7 @@ mod views;
 
 pub(crate) use budget::Budget;
 pub(crate) use device::{Device, renew};
+pub(crate) use redirect::{may_follow, wants_html};
 pub(crate) use registration::{address as registering, sign_up};
 pub(crate) use session::listed;
 pub(crate) use views::{caller_json, user_json};

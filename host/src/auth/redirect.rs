@@ -1,32 +1,43 @@
 //! Where a browser is sent that a reverse proxy asks about: to the page that helps it on, and from there back.
 use super::{Asked, Reply};
-use crate::config::Config;
+use crate::{
+    config::Config,
+    pages::{CHALLENGE, ENROL, LOGIN, location},
+};
+use axum::http::{HeaderMap, header};
 use countersign_plugin_api::Problem;
-use std::fmt::Write;
 
 /// The page that helps with a refusal, when a browser asks and there is one.
 pub(super) fn to_page(asked: &Asked<'_>, problem: Problem) -> Option<Reply> {
     let page = match problem {
-        Problem::SessionRequired => "/login",
-        Problem::MfaRequired => "/mfa/challenge",
-        Problem::EnrollmentRequired => "/settings/mfa",
+        Problem::SessionRequired => LOGIN,
+        Problem::MfaRequired => CHALLENGE,
+        Problem::EnrollmentRequired => ENROL,
         _ => return None,
     };
-    let accept = asked.request.header("accept").and_then(|accept| std::str::from_utf8(accept).ok())?;
-    if !accept.split(',').any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "text/html")) {
+    let accept = asked.request.header("accept").filter(|_| asked.config.pages.enabled)?;
+    if !accepts_html(accept) {
         return None;
     }
-    let mut location = format!("{}{page}", asked.config.public_url.origin());
-    if let Some(next) = asked.request.query("next").filter(|next| may_follow(next, asked.config)) {
-        location.push_str("?next=");
-        encode(next, &mut location);
-    }
+    let next = asked.request.query("next").filter(|next| may_follow(next, asked.config));
+    let page = location(page, next, None);
+    let location = format!("{}{page}", asked.config.public_url.origin());
     Some(Reply { status: 302, headers: vec![("location", location)], ..Reply::empty() })
+}
+
+/// Whether it is a browser that asks, and for something to look at.
+pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_some_and(|accept| accepts_html(accept.as_bytes()))
+}
+
+fn accepts_html(accept: &[u8]) -> bool {
+    let kinds = accept.split(|byte| *byte == b',').filter_map(|kind| kind.split(|byte| *byte == b';').next());
+    kinds.map(<[u8]>::trim_ascii).any(|kind| kind == b"text/html")
 }
 
 /// Whether a browser may be sent there afterwards: to a path of this site, or over https to a host that the
 /// configuration names. Everything else is an open redirect.
-fn may_follow(next: &str, config: &Config) -> bool {
+pub(crate) fn may_follow(next: &str, config: &Config) -> bool {
     let hosts = config.allowed_hosts.iter().map(String::as_str).chain([config.public_url.host()]);
     leads_to(next, hosts)
 }
@@ -41,17 +52,6 @@ fn leads_to<'a>(next: &str, mut hosts: impl Iterator<Item = &'a str>) -> bool {
         Some(rest) => {
             let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
             hosts.any(|allowed| allowed.eq_ignore_ascii_case(host))
-        }
-    }
-}
-
-/// Percent-encodes all but the unreserved characters (RFC 3986, 2.3).
-fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
         }
     }
 }
@@ -93,12 +93,5 @@ mod tests {
         ] {
             assert!(!leads_to(bad, hosts()), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn what_follows_is_one_value_of_the_query() {
-        let mut out = String::new();
-        encode("/a?b=c&d=e#f%20", &mut out);
-        assert_eq!(out, "%2Fa%3Fb%3Dc%26d%3De%23f%2520");
     }
 }

@@ -13,6 +13,7 @@
 mod address;
 mod cidr;
 pub mod edit;
+pub(crate) mod folder;
 mod nearest;
 mod objection;
 mod plugin_tables;
@@ -79,6 +80,8 @@ pub struct Config {
     pub audit_retention: Duration,
     /// What a password hash costs.
     pub password: PasswordConfig,
+    /// Pages for people.
+    pub pages: PagesConfig,
     /// The name under which a plugin registers the store.
     pub store: String,
     /// The name under which a plugin registers the delivery, if mail is sent.
@@ -114,6 +117,37 @@ pub struct PasswordConfig {
     pub parallelism: u32,
     /// Each takes its memory while it runs.
     pub max_concurrent_hashes: usize,
+}
+
+/// `[pages]`: what people see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PagesConfig {
+    /// Without them the host is an API.
+    pub enabled: bool,
+    /// What the site is called.
+    pub name: String,
+    /// A picture beside the name; absolute.
+    pub logo: Option<PathBuf>,
+    /// The colour of buttons and links, made darker or lighter where it could not be read.
+    pub accent: Accent,
+    /// Templates and texts that take the place of those that are built in; absolute.
+    pub templates: Option<PathBuf>,
+}
+
+/// A colour, as `#rrggbb`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accent(pub [u8; 3]);
+
+impl std::str::FromStr for Accent {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6);
+        let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let number = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let [_, r, g, b] =
+            number.ok_or_else(|| format!("`{text}` must be a colour like \"#0b5f8a\""))?.to_be_bytes();
+        Ok(Self([r, g, b]))
+    }
 }
 
 /// Who may make an account.

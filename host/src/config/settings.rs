@@ -1,7 +1,7 @@
 //! The host's own tables, key by key.
 use super::{
-    Config, Document, Env, PasswordConfig, PluginEntry, Problem, Problems, PublicUrl, Registration,
-    SessionConfig,
+    Accent, Config, Document, Env, PagesConfig, PasswordConfig, PluginEntry, Problem, Problems, PublicUrl,
+    Registration, SessionConfig,
     address::AllowedHost,
     read::{Reader, Table, expected},
     seed,
@@ -17,7 +17,7 @@ use std::{
 };
 
 /// The names at the top of the file that are the host's, and so no plugin's.
-pub(super) const OWN: [&str; 15] = [
+pub(super) const OWN: [&str; 16] = [
     "listen",
     "public_url",
     "allowed_hosts",
@@ -29,6 +29,7 @@ pub(super) const OWN: [&str; 15] = [
     "session",
     "audit",
     "password",
+    "pages",
     "store",
     "delivery",
     "mail",
@@ -86,6 +87,7 @@ pub(super) fn read(
             retention.unwrap_or(Duration::from_hours(90 * 24))
         },
         password: password(root.table("password")),
+        pages: pages(root.table("pages"), folder),
         store: {
             let mut store = root.table("store");
             let named =
@@ -181,6 +183,18 @@ fn password(mut table: Table<'_>) -> PasswordConfig {
         parallelism: parallelism.unwrap_or(1),
         max_concurrent_hashes: hashes.unwrap_or(2) as usize,
     }
+}
+
+fn pages(mut table: Table<'_>, folder: &Path) -> PagesConfig {
+    let pages = PagesConfig {
+        enabled: table.read("enabled", flag).unwrap_or(true),
+        name: table.read("name", text).unwrap_or_else(|| "Countersign".into()),
+        logo: table.read("logo", |node| path(node, folder)),
+        accent: table.read("accent", parsed).unwrap_or(Accent([0x0b, 0x5f, 0x8a])),
+        templates: table.read("templates", |node| path(node, folder)),
+    };
+    table.finish();
+    pages
 }
 
 /// A name under which a plugin can have registered something.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 pub fn starter(listen: SocketAddr, public_url: &PublicUrl, registration: Registration) -> String {
     let origin = public_url.origin();
     format!(
-        r#"# Countersign. Every value that is not set here has the default that its comment shows.
+        r##"# Countersign. Every value that is not set here has the default that its comment shows.
 # Durations are written "30s", "5m", "12h", "30d"; sizes "64 MiB". A secret need not stand in this
 # file: {{ env = "NAME" }} or {{ file = "path" }} takes it from elsewhere. Relative paths start from
 # the folder of this file. `countersign config check` says what `serve` would refuse.
@@ -42,6 +42,13 @@ registration = "{registration}"
 #[password]                     # what a password hash costs; the policy is in [mfa.password]
 #argon2 = {{ memory = "19 MiB", iterations = 2, parallelism = 1 }}
 #max_concurrent_hashes = 2
+
+#[pages]                        # what people see
+#enabled   = true
+#name      = "Countersign"
+#logo      = "logo.svg"         # .svg, .png or .webp
+#accent    = "#0b5f8a"          # made darker or lighter where it could not be read
+#templates = "templates"        # a folder with templates and texts of your own
 
 [store]
 use = "sqlite"                  # or "memory", with the plugin that brings it
@@ -85,7 +92,7 @@ issuer = "Countersign"          # the name that an authenticator app shows
 #min_length = 12
 
 # Libraries in plugin_dir, each pinned to its bytes: `countersign plugin install FILE` adds them.
-"#
+"##
     )
 }
 

@@ -46,7 +46,7 @@ pub(crate) use reload::Changes;
 pub(crate) use view::View;
 pub(crate) use watchdog::answered;
 
-use crate::config::Config;
+use crate::{config::Config, pages::Offered};
 use clock::Clock;
 use countersign_plugin_api::{
     Delivery, Latency, Problem, Refusal, Standing, Store, StoreError, Time, Usage, Verdict,
@@ -261,6 +261,11 @@ impl Kernel {
     /// The plugins that were read, in the order of the configuration.
     pub fn plugins(&self) -> &[PluginInfo] {
         &self.registry.plugins
+    }
+
+    /// The pages that plugins bring, and what these say.
+    pub(crate) fn pages(&self) -> &[Offered] {
+        &self.registry.pages
     }
 
     /// The delivery in use.

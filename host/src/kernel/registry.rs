@@ -4,7 +4,7 @@ use super::{
     loader::{Candidate, hex},
     quarantine::{Quarantine, Watched},
 };
-use crate::config::Config;
+use crate::{config::Config, pages::Offered};
 use countersign_plugin_api::{
     Delivery, Gate, Handler, Level, Route, Store,
     kernel::{Collected, LoadError, Loaded, LogSink},
@@ -31,6 +31,7 @@ const RESERVED: &[&str] = &[
     "reauthenticate",
     "email",
     "admin",
+    "pages",
 ];
 
 /// All reasons why a host cannot start, each a sentence.
@@ -75,6 +76,7 @@ pub(super) struct Registry {
     /// By `<plugin>.<name>`.
     pub(super) operations: HashMap<String, Operation>,
     pub(super) gate: Option<GateEntry>,
+    pub(super) pages: Vec<Offered>,
     pub(super) plugins: Vec<PluginInfo>,
     pub(super) kept: Kept,
 }
@@ -323,6 +325,7 @@ fn link(
     let mut routes: HashMap<String, Vec<Mounted>> = HashMap::new();
     let mut operations: HashMap<String, Operation> = HashMap::new();
     let mut gate: Option<GateEntry> = None;
+    let mut pages = Vec::new();
     for (file, plugin, Registered { collected, quarantine, .. }) in all {
         for (name, store) in collected.stores {
             let store: Arc<dyn Store> = Watched::new(store, &quarantine);
@@ -343,6 +346,10 @@ fn link(
         for (name, handler) in collected.operations {
             let handler = Watched::new(handler, &quarantine);
             operations.insert(format!("{plugin}.{name}"), Operation { plugin: plugin.clone(), handler });
+        }
+        if !collected.pages.is_empty() || !collected.texts.is_empty() {
+            let (plugin, texts) = (plugin.clone(), collected.texts);
+            pages.push(Offered { plugin, pages: collected.pages, texts });
         }
         for (record, one) in collected.gates {
             match &gate {
@@ -372,7 +379,7 @@ fn link(
     }
     match store {
         Some(store) if problems.0.is_empty() => {
-            Ok(Registry { store, delivery, routes, operations, gate, plugins, kept })
+            Ok(Registry { store, delivery, routes, operations, gate, pages, plugins, kept })
         }
         _ => Err(problems),
     }

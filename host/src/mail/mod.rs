@@ -3,7 +3,6 @@
 //! ```text
 //! catalog    every mail, what it must carry and what its template may use; English is built in
 //! directory  `[mail] templates`: other languages and wordings, each file tried before the host starts
-//! language   what a browser asks for (RFC 9110), and which of the languages there are that is (RFC 4647)
 //! ```
 //!
 //! A name that a template does not have is an error, not an empty place. Subject and text are rendered apart, so that
@@ -11,15 +10,13 @@
 mod catalog;
 mod check;
 mod directory;
-mod language;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use language::preferences;
 
 use crate::{
     config::{Config, Problem as Fault, Problems},
     kernel::Letter,
+    language,
 };
 use catalog::{Carries, MAILS, Mail};
 use countersign_plugin_api::{Draft, Problem, Refusal};

@@ -55,8 +55,10 @@ pub(crate) type DeliveryObject = DeliveryAbi_TO<'static, RArc<()>>;
 pub(crate) trait RegistrarAbi {
     fn add_store(&mut self, entry: &Flat, store: StoreObject, reason: &mut Flat) -> u32;
     fn add_delivery(&mut self, entry: &Flat, delivery: DeliveryObject, reason: &mut Flat) -> u32;
-    #[sabi(last_prefix_field)]
     fn add_decider(&mut self, entry: &Flat, decider: DeciderObject, reason: &mut Flat) -> u32;
+    /// What is data alone.
+    #[sabi(last_prefix_field)]
+    fn add_data(&mut self, entry: &Flat, reason: &mut Flat) -> u32;
 }
 pub(crate) type RegistrarObject<'a> = RegistrarAbi_TO<'a, RMut<'a, ()>>;
 

@@ -141,6 +141,7 @@ fn registry(store: Arc<dyn Store>) -> Registry {
         routes: std::collections::HashMap::default(),
         operations: std::collections::HashMap::default(),
         gate: None,
+        pages: Vec::new(),
         plugins: Vec::new(),
         kept: kept::Kept::default(),
     }

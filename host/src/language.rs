@@ -42,7 +42,7 @@ fn quality(weight: &str) -> Option<u16> {
 }
 
 /// Whether it has the shape of a language tag (RFC 5646): letters, then letters and digits, in parts of 1 to 8.
-pub(super) fn is_tag(text: &str) -> bool {
+pub(crate) fn is_tag(text: &str) -> bool {
     let mut parts = text.split('-');
     let first = parts.next().unwrap_or_default();
     text.len() <= LONGEST
@@ -55,7 +55,7 @@ pub(super) fn is_tag(text: &str) -> bool {
 
 /// Which of the languages there are suits best, as RFC 4647, section 3.4 looks it up: each range is made shorter until
 /// one of them is met. `None`: the default.
-pub(super) fn lookup<'a>(preferences: &str, available: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn lookup<'a>(preferences: &str, available: &[&'a str]) -> Option<&'a str> {
     preferences.split(',').find_map(|range| {
         let mut range = range;
         loop {
