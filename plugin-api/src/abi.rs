@@ -9,6 +9,8 @@
 )]
 pub(crate) mod completion;
 mod export;
+#[cfg(test)]
+mod golden;
 pub(crate) mod flat;
 pub(crate) mod module;
 pub(crate) mod objects;

@@ -228,8 +228,12 @@ fn told(code: u32, reason: &Flat) -> Result<(), LoadError> {
 
 /// abi_stable's own report runs to thousands of lines: the first difference, as a path and what differs.
 fn first_difference(errors: &AbiInstabilityErrors) -> String {
-    let leaf = errors.errors.iter().find_map(|at| Some((at, at.errs.iter().next()?)));
-    let Some((at, difference)) = leaf else { return "its layout differs".into() };
+    // A type that has other fields is found to be of another size first, which tells nobody what was changed.
+    let tells = |difference: &AbiInstability| {
+        matches!(difference, AbiInstability::FieldCountMismatch(_) | AbiInstability::Name(_))
+    };
+    let all = || errors.errors.iter().flat_map(|at| at.errs.iter().map(move |difference| (at, difference)));
+    let Some((at, difference)) = all().find(|(_, difference)| tells(difference)).or_else(|| all().next()) else { return "its layout differs".into() };
     let path: Vec<&str> = at
         .stack_trace
         .iter()
