@@ -9,9 +9,9 @@
 )]
 pub(crate) mod completion;
 mod export;
+pub(crate) mod flat;
 #[cfg(test)]
 mod golden;
-pub(crate) mod flat;
 pub(crate) mod module;
 pub(crate) mod objects;
 

@@ -10,10 +10,11 @@
 //! [`oathtool`], [`scan_qr`], [`sqlite3`]: independent tools · [`smtp`]: a mail server that can be at fault ·
 //! [`receiver`]: the same for webhooks ·
 //! [`Authority`]: certificates, right and wrong · [`damage`]: libraries that nobody could build · [`fixture`]: plugins
-//! that are bad on purpose
+//! that are bad on purpose · [`Future`]: the interface of tomorrow
 
 mod authority;
 pub mod damage;
+mod future;
 pub mod receiver;
 pub mod smtp;
 mod tools;
@@ -23,6 +24,7 @@ pub use countersign_test_kit::{
     Artifacts, Client, Clock, Credentials, Host, Mail, Mailbox, NONE, PASSWORD, Reply, Site, User,
     http::exchange,
 };
+pub use future::Future;
 pub use tools::{oathtool, scan_qr, sqlite3};
 pub use xtask::fixtures::{example, fixture};
 

@@ -60,7 +60,7 @@ fn below(what: &str, fields: &TLFields, ours: bool, text: &mut String, all: &mut
             let shown = if field.is_function() { "fn".to_owned() } else { field.full_type().to_string() };
             let _ = write!(text, "\n    {what}{}: {shown}", field.name());
         }
-        for function in field.function_range().iter() {
+        for function in field.function_range() {
             if ours {
                 let one_line = function.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
                 let _ = write!(text, "\n        {one_line}");

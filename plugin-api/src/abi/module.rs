@@ -233,7 +233,10 @@ fn first_difference(errors: &AbiInstabilityErrors) -> String {
         matches!(difference, AbiInstability::FieldCountMismatch(_) | AbiInstability::Name(_))
     };
     let all = || errors.errors.iter().flat_map(|at| at.errs.iter().map(move |difference| (at, difference)));
-    let Some((at, difference)) = all().find(|(_, difference)| tells(difference)).or_else(|| all().next()) else { return "its layout differs".into() };
+    let Some((at, difference)) = all().find(|(_, difference)| tells(difference)).or_else(|| all().next())
+    else {
+        return "its layout differs".into();
+    };
     let path: Vec<&str> = at
         .stack_trace
         .iter()
