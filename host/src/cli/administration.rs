@@ -141,3 +141,29 @@ pub(super) struct Tail {
     #[arg(long, value_name = "WHEN")]
     pub(super) since: Option<String>,
 }
+
+/// Look after mails that wait to be sent.
+///
+/// Works through the running host, or on the store itself when none runs. What was refused for good is not kept:
+/// `countersign audit tail --event mail` tells of it.
+#[derive(Subcommand)]
+pub(super) enum Outbox {
+    /// List the mails that wait: whose they are and how they stand, never what they say.
+    #[command(after_help = "Example:\n  countersign outbox list --json")]
+    List,
+    /// Try a mail now that would be tried later, or all of them.
+    ///
+    /// Without a host that runs they are tried as soon as one does. None is sent after its life, and none twice.
+    #[command(after_help = "\
+Examples:
+  countersign outbox retry --all
+  countersign outbox retry 00000002d1f0a3b40000000065a1b2c3")]
+    Retry {
+        /// The mail's id, from `outbox list`.
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        /// All that wait.
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+    },
+}

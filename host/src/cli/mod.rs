@@ -13,6 +13,7 @@ mod keys;
 mod kits;
 mod library;
 mod mfa;
+mod outbox;
 mod password;
 mod plugin;
 mod reload;
@@ -27,7 +28,7 @@ mod when;
 mod golden;
 
 use crate::config::Registration;
-use administration::{Audit, Mfa, User};
+use administration::{Audit, Mfa, Outbox, User};
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
     parser::ValueSource,
@@ -96,6 +97,8 @@ Example:
     Mfa(Mfa),
     #[command(subcommand)]
     Audit(Audit),
+    #[command(subcommand)]
+    Outbox(Outbox),
     /// Print a script that completes this command in a shell.
     #[command(after_help = "\
 Example:
@@ -358,6 +361,7 @@ fn dispatch(cli: Cli) -> Result<Option<Report>, Failure> {
         Command::Plugin(command) => plugin::run(config, &command),
         Command::User(command) => user::run(config, command),
         Command::Mfa(command) => mfa::run(config, command),
+        Command::Outbox(command) => outbox::run(config, &command),
         Command::Audit(Audit::Tail(tail)) => return audit::run(config, &tail, json).map(|()| None),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -83,6 +83,13 @@ pub(crate) enum Operation {
     },
     /// Take over configuration, keys and plugins.
     Reload,
+    /// The messages that wait to be sent.
+    Outbox,
+    /// Try one of them now, or all.
+    OutboxRetry {
+        /// Its id.
+        id: Option<String>,
+    },
     /// Take over the key file.
     ReloadKeys,
     /// The plugin by which the store remembers that logins are gated.
@@ -159,6 +166,10 @@ pub(crate) async fn perform(kernel: &Kernel, operation: Operation) -> Result<Val
         }
         Op::Reload | Op::ReloadKeys => {
             Err(Refusal::new(Problem::Conflict).saying("only a host that runs takes over what has changed"))
+        }
+        Op::Outbox => kernel.waiting_messages().await.map(|messages| json!({ "messages": messages })),
+        Op::OutboxRetry { id } => {
+            kernel.retry_messages(id.as_deref()).await.map(|retried| json!({ "retried": retried }))
         }
         Op::Gate => kernel.gated_by().await.map(|plugin| json!({ "gate": plugin })),
         Op::Disarm => kernel.disarm().await.map(|()| json!({})),

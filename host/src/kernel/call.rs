@@ -316,7 +316,8 @@ impl<'k> Call<'k> {
         let Some((key, value)) = outbox::row(self, draft)? else { return Ok(()) };
         let mut state = self.state.borrow_mut();
         state.outgoing.push(key.clone());
-        state.rows.push(Row { key, value: Zeroizing::new(value), expires_at: draft.expires_at });
+        let expires_at = outbox::kept_until(draft.expires_at);
+        state.rows.push(Row { key, value: Zeroizing::new(value), expires_at });
         Ok(())
     }
 

@@ -4,13 +4,15 @@
 //! was not kept. When the batch is durable, a worker claims the record, hands it to the delivery off every
 //! request's path, and deletes it. A message whose claim is found after a crash may have been sent, and is not
 //! sent again.
+mod waiting;
+
 use super::{Call, HOST, Kernel, audit::Origin, people::Letter};
 use crate::records::{decode, encode};
 use countersign_plugin_api::{Delivery, Draft, Event, Message, Problem, Refusal, Secret, Time, Undelivered};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -25,18 +27,32 @@ const MOST: usize = 1000;
 const AT_ONCE: usize = 8;
 /// How long after each try that failed for now the next one comes; the last wait is repeated (R56).
 const WAITS: [u64; 4] = [15, 30, 60, 120];
+/// A message whose life is over is kept for so long, so that whoever comes to it next can put on record that it was
+/// not sent.
+const KEPT: Duration = Duration::from_hours(24);
 /// A notice of one kind is sent at most this often to an account.
 const NOTICE_EVERY: Duration = Duration::from_hours(1);
 
 /// The queue between those who write messages and the worker. What is in it is in the store as well.
 pub(super) struct Outbox {
-    announced: mpsc::UnboundedSender<Vec<u8>>,
-    queue: Mutex<Option<mpsc::UnboundedReceiver<Vec<u8>>>>,
-    /// The keys of all messages that wait. A message that is found in the store while it is announced must not
-    /// get two tries at once: the second would take the first for one that a crash has cut off.
-    waiting: Mutex<HashSet<Vec<u8>>>,
+    announced: mpsc::UnboundedSender<Turn>,
+    queue: Mutex<Option<mpsc::UnboundedReceiver<Turn>>>,
+    /// All messages that wait, by their keys. None may get two tries at once: the second would take the first for
+    /// one that a crash has cut off.
+    waiting: Mutex<HashMap<Vec<u8>, Waiting>>,
     /// The kernel that sends: the newest of those that share this queue.
     sender: watch::Sender<Weak<Kernel>>,
+}
+
+/// A message's turn: its key, and which of its turns this is.
+type Turn = (Vec<u8>, u32);
+
+/// A message that waits.
+#[derive(Clone, Copy, Default)]
+struct Waiting {
+    /// The turn that counts: one that was put off, or brought forward, is over.
+    turn: u32,
+    under_way: bool,
 }
 
 impl Outbox {
@@ -49,19 +65,45 @@ impl Outbox {
     /// These messages are durable now.
     pub(super) fn announce(&self, keys: Vec<Vec<u8>>) {
         for key in keys {
-            if self.waiting.lock().insert(key.clone()) {
-                let _ = self.announced.send(key);
-            }
+            self.next(key, false);
+        }
+    }
+
+    /// The next turn of a message comes now, whenever it would have come, unless it is under way.
+    fn hurry(&self, key: Vec<u8>) {
+        self.next(key, true);
+    }
+
+    fn next(&self, key: Vec<u8>, known: bool) {
+        let mut waiting = self.waiting.lock();
+        let is_new = !waiting.contains_key(&key);
+        let message = waiting.entry(key.clone()).or_default();
+        if is_new || known && !message.under_way {
+            message.turn += 1;
+            let _ = self.announced.send((key, message.turn));
         }
     }
 
     /// The turn of a message that waits comes again.
     fn again(self: &Arc<Self>, key: Vec<u8>, after: Duration) {
+        let turn = {
+            let mut waiting = self.waiting.lock();
+            let message = waiting.entry(key.clone()).or_default();
+            *message = Waiting { turn: message.turn + 1, under_way: false };
+            message.turn
+        };
         let outbox = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            let _ = outbox.announced.send(key);
+            let _ = outbox.announced.send((key, turn));
         });
+    }
+
+    /// Begins a turn, if it still counts.
+    fn begin(&self, (key, turn): &Turn) -> bool {
+        let mut waiting = self.waiting.lock();
+        let message = waiting.get_mut(key).filter(|message| message.turn == *turn && !message.under_way);
+        message.map(|message| message.under_way = true).is_some()
     }
 }
 
@@ -76,6 +118,10 @@ pub(super) struct Row {
     html: Option<String>,
     expires_at: u64,
     tries: u32,
+    /// When the next try comes.
+    next_at: u64,
+    /// Why the last one failed; never what the message says.
+    why: String,
     /// A try is under way: whoever finds this after a crash does not know whether it was sent.
     claimed: bool,
 }
@@ -106,10 +152,17 @@ pub(super) fn row(call: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Record>, 
         html,
         expires_at: draft.expires_at.secs(),
         tries: 0,
+        next_at: call.now().secs(),
+        why: String::new(),
         claimed: false,
     };
     let name = [PREFIX, &call.now().secs().to_be_bytes(), &kernel.next_row()].concat();
     Ok(Some((call.host_key(GROUP, &name), encode(&row)?)))
+}
+
+/// Until when the record of a message is kept.
+pub(super) fn kept_until(expires_at: Time) -> Time {
+    expires_at + KEPT
 }
 
 impl Kernel {
@@ -134,18 +187,21 @@ fn is_due(call: &Call<'_>, draft: &Draft<'_>) -> Result<bool, Refusal> {
 }
 
 /// The worker. A try is begun and ended by one kernel; the next may be another's.
-async fn work(mut queue: mpsc::UnboundedReceiver<Vec<u8>>, mut sender: watch::Receiver<Weak<Kernel>>) {
+async fn work(mut queue: mpsc::UnboundedReceiver<Turn>, mut sender: watch::Receiver<Weak<Kernel>>) {
     if let Some((kernel, _)) = sending(&mut sender).await
         && let Err(refusal) = kernel.recall_messages().await
     {
         tracing::error!(target: "countersign::outbox", because = refusal.log(), "the messages that wait cannot be read");
     }
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    while let Some(key) = queue.recv().await {
+    while let Some(turn) = queue.recv().await {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let Some((kernel, delivery)) = sending(&mut sender).await else { return };
+        if !kernel.outbox.begin(&turn) {
+            continue;
+        }
         tokio::spawn(async move {
-            kernel.see_off(key, &delivery).await;
+            kernel.see_off(turn.0, &delivery).await;
             drop(place);
         });
     }
@@ -232,13 +288,19 @@ impl Kernel {
             .run(&origin, |call| {
                 let Some(bytes) = call.read(key.to_vec())? else { return Ok(None) };
                 let row: Row = decode(&bytes)?;
+                if Time::from_secs(row.expires_at) <= call.now() {
+                    record(call, &failure("mail.failed", &row, "its life ended before it was taken"));
+                    call.delete(key.to_vec())?;
+                    return Ok(None);
+                }
                 if row.claimed {
                     record(call, &failure("mail.uncertain", &row, "the host ended while it was sent"));
                     call.delete(key.to_vec())?;
                     return Ok(None);
                 }
                 let claim = Row { claimed: true, tries: row.tries + 1, ..decode(&bytes)? };
-                call.put(key.to_vec(), &encode(&claim)?, Time::from_secs(row.expires_at), false)?;
+                let kept = kept_until(Time::from_secs(row.expires_at));
+                call.put(key.to_vec(), &encode(&claim)?, kept, false)?;
                 Ok(Some(claim))
             })
             .await?;
@@ -267,8 +329,10 @@ impl Kernel {
                 }
                 Err(Undelivered::Later(why)) if next < Time::from_secs(row.expires_at) => {
                     tracing::warn!(target: "countersign::outbox", template = row.template, tries, why, "not delivered yet");
-                    let again = Row { claimed: false, ..decode(&bytes)? };
-                    call.put(key.to_vec(), &encode(&again)?, Time::from_secs(row.expires_at), false)?;
+                    let again =
+                        Row { claimed: false, next_at: next.secs(), why: why.clone(), ..decode(&bytes)? };
+                    let kept = kept_until(Time::from_secs(row.expires_at));
+                    call.put(key.to_vec(), &encode(&again)?, kept, false)?;
                     return Ok(Outcome::Later(next));
                 }
                 Err(Undelivered::Later(why) | Undelivered::Never(why)) => ("mail.failed", why),

@@ -134,6 +134,54 @@ async fn what_may_have_been_taken_is_not_sent_twice_and_is_recorded() {
     assert_eq!(event.fields["why"], "it hung up");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_operator_sees_what_waits_and_brings_it_forward_once() {
+    let office = office(vec![later(), later()]);
+    office.open();
+    let waits_with = async |tries: u64| {
+        for _ in 0..100 {
+            let all = office.kernel.waiting_messages().await.unwrap();
+            let first = all.as_array().and_then(|all| all.first()).cloned();
+            if let Some(message) = first.filter(|first| first["tries"] == tries && first["sending"] == false)
+            {
+                return message;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it does not wait with {tries} tries");
+    };
+    office.write(&draft(&office.kernel, 3000).with("code", "918273")).await.unwrap();
+    let message = waits_with(1).await;
+    assert_eq!((&message["mail"], &message["to"]), (&"code".into(), &"u@test".into()));
+    assert_eq!(message["last_error"], "451 come back");
+    assert!(!message.to_string().contains("918273"), "{message}");
+    let id = message["id"].as_str().unwrap();
+    assert_eq!(office.post.taken.lock()[0].0, id, "the delivery knows it by the same id");
+    assert_eq!(office.kernel.retry_messages(Some("nobody")).await.unwrap_err().problem(), Problem::NotFound);
+
+    // Long before its time, and the turn that was planned does not come beside it.
+    assert_eq!(office.kernel.retry_messages(Some(id)).await.unwrap(), [id]);
+    waits_with(2).await;
+    assert_eq!(office.kernel.retry_messages(None).await.unwrap(), [id]);
+    assert!(office.settles_within(5).await);
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert_eq!(office.post.subjects().len(), 3, "two that failed, and one that did not");
+    assert_eq!(office.kernel.retry_messages(None).await.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_was_not_sent_in_its_life_is_put_on_record() {
+    let office = office(Vec::new());
+    office.write(&draft(&office.kernel, 0)).await.unwrap();
+    assert_eq!(office.kernel.waiting_messages().await.unwrap(), serde_json::json!([]));
+    office.open();
+    assert!(office.settles_within(5).await);
+    assert!(office.post.subjects().is_empty(), "never after its life");
+    let events = office.kernel.run(&NOWHERE, |call| super::super::audit::page(call, None, 10)).await;
+    let events = events.unwrap().records;
+    assert_eq!(events[0].1.event, "mail.failed");
+}
+
 #[tokio::test]
 async fn what_an_earlier_process_left_is_sent_unless_it_may_have_been() {
     let before = office(Vec::new());
