@@ -130,7 +130,7 @@ async fn decide(host: &Host, received: &Http, found: &Found<'_>) -> Result<Reply
             Found::Own(row, _) => (row.run)(call, &asked),
             Found::Plugins(mounted) => auth::plugin::ask(call, mounted, &asked),
         }?;
-        reply.cookies.extend(auth::renew(call)?);
+        reply.cookies.extend(auth::renew_device(call)?);
         Ok(reply)
     };
     host.kernel.run(&origin, decide).await

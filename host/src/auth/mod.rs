@@ -15,7 +15,7 @@ mod session;
 mod views;
 
 pub(crate) use budget::Budget;
-pub(crate) use device::{Device, renew};
+pub(crate) use device::{Device, renew as renew_device};
 pub(crate) use redirect::{may_follow, wants_html};
 pub(crate) use registration::{address as registering, sign_up};
 pub(crate) use session::listed;

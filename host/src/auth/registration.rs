@@ -100,6 +100,7 @@ fn wait_for_proof(call: &Call<'_>, email: &Email, password: &Secret<String>) -> 
             call.audit(HOST, &Event::success("account.registered-again", &account.id));
         }
     } else if let Some((name, token)) = wait(call, email, password)? {
+        call.audit(HOST, &Event::success("account.registration-asked", ""));
         let draft = Draft::new("registration", &name, until);
         call.message(&draft.with("token", &token).with("minutes", &minutes))?;
     }

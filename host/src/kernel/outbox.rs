@@ -294,7 +294,7 @@ impl Kernel {
                     return Ok(None);
                 }
                 if row.claimed {
-                    record(call, &failure("mail.uncertain", &row, "the host ended while it was sent"));
+                    record(call, failure("mail.uncertain", &row, "the host ended while it was sent"));
                     call.delete(key.to_vec())?;
                     return Ok(None);
                 }
@@ -323,7 +323,7 @@ impl Kernel {
             let (event, why) = match &sent {
                 Ok(()) => {
                     let event = Event::success("mail.sent", &row.subject_id).with("template", &row.template);
-                    record(call, &event);
+                    record(call, event);
                     call.delete(key.to_vec())?;
                     return Ok(Outcome::Sent);
                 }
@@ -340,7 +340,7 @@ impl Kernel {
                 Err(Undelivered::Unknown(why)) => ("mail.uncertain", why),
             };
             tracing::error!(target: "countersign::outbox", template = row.template, tries, why, "not delivered");
-            record(call, &failure(event, &row, why));
+            record(call, failure(event, &row, why));
             call.delete(key.to_vec())?;
             Ok(Outcome::Gone)
         })
@@ -348,12 +348,10 @@ impl Kernel {
     }
 }
 
-/// Records what became of a mail to an account. Strangers cause the mails of sign-ups that wait for their link, and
-/// no account's record is theirs to fill.
-fn record(call: &Call<'_>, event: &Event<'_>) {
-    if !event.subject.starts_with(':') {
-        call.audit(HOST, event);
-    }
+/// Records what became of a mail. One to somebody who has no account yet is counted: strangers cause such.
+fn record(call: &Call<'_>, event: Event<'_>) {
+    let subject = if event.subject.starts_with(':') { "" } else { event.subject };
+    call.audit(HOST, &Event { subject, ..event });
 }
 
 fn failure<'a>(name: &'a str, row: &'a Row, why: &'a str) -> Event<'a> {
