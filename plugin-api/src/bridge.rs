@@ -94,14 +94,18 @@ impl<T: Gate> Decider for ExportedGate<T> {
                 Some(login) => decided(self.0.after_primary(&login, &context), output),
                 None => NOT_KNOWN,
             },
-            STANDING => match context.caller().map(|caller| self.0.standing(caller, &context)) {
-                Some(Ok(standing)) => {
-                    standing.write(output);
-                    DONE
+            STANDING => {
+                let other = input.is_sound().then(|| Caller::read(input)).flatten();
+                let caller = other.as_ref().or_else(|| context.caller());
+                match caller.map(|caller| self.0.standing(caller, &context)) {
+                    Some(Ok(standing)) => {
+                        standing.write(output);
+                        DONE
+                    }
+                    Some(Err(refusal)) => refused(&refusal, output),
+                    None => NOT_KNOWN,
                 }
-                Some(Err(refusal)) => refused(&refusal, output),
-                None => NOT_KNOWN,
-            },
+            }
             _ => NOT_KNOWN,
         }
     }
@@ -149,8 +153,13 @@ impl Gate for ImportedGate {
         login.write(&mut input);
         asked(&self.0, AFTER_PRIMARY, &input, context).map(Decision::from_flat)
     }
-    fn standing(&self, _caller: &Caller, context: &dyn Context) -> Result<Standing, Refusal> {
-        let output = asked(&self.0, STANDING, &Flat::default(), context)?;
+    fn standing(&self, caller: &Caller, context: &dyn Context) -> Result<Standing, Refusal> {
+        let mut input = Flat::default();
+        // The other side asks who calls; somebody who is only about to be is told.
+        if !context.caller().is_some_and(|own| std::ptr::eq(own, caller)) {
+            caller.write(&mut input);
+        }
+        let output = asked(&self.0, STANDING, &input, context)?;
         Standing::read(&output).ok_or_else(|| Problem::PluginFault.into())
     }
     fn password_violations(&self, password: &Secret<&str>, words: &[&str]) -> Result<Vec<String>, Refusal> {

@@ -1,6 +1,10 @@
 //! Times, spans and sizes as types, and as users write them: `"5m"`, `"12h"`, `"64 MiB"`.
 use serde::{Deserialize, Deserializer, Serialize, de};
-use std::{fmt, ops::Add, time::Duration};
+use std::{
+    fmt,
+    ops::{Add, Range},
+    time::Duration,
+};
 
 /// An instant: whole seconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,6 +54,31 @@ impl fmt::Display for Time {
         let year = year_of_era + era * 400 + u64::from(month <= 2);
         let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
+/// What [`Display`](fmt::Display) writes, and nothing else.
+impl std::str::FromStr for Time {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let broken = || format!("`{text}` is not a time like 2026-11-21T09:30:00Z");
+        let parsed = || {
+            let number = |range: Range<usize>| {
+                let digits = text.get(range)?;
+                digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<u64>().ok())?
+            };
+            let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+            let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+            // A civil date to days (the same algorithm the other way).
+            let from_march = if month <= 2 { year.checked_sub(1)? } else { year };
+            let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day.checked_sub(1)?;
+            let days = from_march * 365 + from_march / 4 - from_march / 100 + from_march / 400 + of_year;
+            let time =
+                Self::from_secs(days.checked_sub(719_468)? * 86_400 + hour * 3_600 + minute * 60 + second);
+            // A day that there is not, and any other spelling, is written otherwise.
+            (time.to_string() == text).then_some(time)
+        };
+        parsed().ok_or_else(broken)
     }
 }
 
@@ -127,6 +156,24 @@ mod tests {
             (20_000_000_000, "2603-10-11T11:33:20Z"),
         ] {
             assert_eq!(Time::from_secs(secs).to_string(), text);
+            assert_eq!(text.parse(), Ok(Time::from_secs(secs)));
+        }
+        for wrong in [
+            "",
+            "2026-11-21",
+            "2026-11-21T09:30:00",
+            "2026-11-21t09:30:00Z",
+            "2026-11-21T09:30:00+00:00",
+            "2025-02-29T00:00:00Z",
+            "2026-00-10T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "+026-01-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "äää-11-21T09:30:00Z",
+        ] {
+            assert!(wrong.parse::<Time>().is_err(), "{wrong}");
         }
     }
 

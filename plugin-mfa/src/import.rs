@@ -47,6 +47,17 @@ pub(crate) fn read(uri: &str) -> Result<Imported, String> {
         return Err("Its codes do not change every 30 seconds, and no others are verified here".into());
     }
     let secret = secret.ok_or("The URI has no secret")?;
+    let bytes = key(&secret)?;
+    let before_colon = decoded(name.as_bytes(), false)
+        .and_then(|name| name.expose().split_once(':').map(|(issuer, _)| issuer.to_owned()));
+    let issuer = issuer.map(|issuer| issuer.expose().clone()).or(before_colon);
+    // What cannot be shown as a label is not worth refusing a factor for.
+    let label = issuer.and_then(|issuer| enrolment::label(Some(&issuer)).ok());
+    Ok(Imported { key: bytes, label: label.unwrap_or_else(|| enrolment::LABEL.into()) })
+}
+
+/// A secret in base 32.
+pub(crate) fn key(secret: &Secret<String>) -> Result<Key, String> {
     let bytes = base32::decode(secret.expose()).map(Secret::new).ok_or("Its secret is not base 32")?;
     let length = bytes.expose().len();
     if length < SHORTEST {
@@ -58,12 +69,7 @@ pub(crate) fn read(uri: &str) -> Result<Imported, String> {
     if length > LONGEST {
         return Err(format!("Its secret has {} bits, and at most 512 are verified here", length * 8));
     }
-    let before_colon = decoded(name.as_bytes(), false)
-        .and_then(|name| name.expose().split_once(':').map(|(issuer, _)| issuer.to_owned()));
-    let issuer = issuer.map(|issuer| issuer.expose().clone()).or(before_colon);
-    // What cannot be shown as a label is not worth refusing a factor for.
-    let label = issuer.and_then(|issuer| enrolment::label(Some(&issuer)).ok());
-    Ok(Imported { key: bytes, label: label.unwrap_or_else(|| enrolment::LABEL.into()) })
+    Ok(bytes)
 }
 
 /// The values of the parameters that are asked for. Others, such as a colour, are of no importance.

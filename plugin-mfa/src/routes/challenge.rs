@@ -75,7 +75,32 @@ pub(super) fn status(
     request: &Request<'_>,
     context: &dyn Context,
 ) -> Result<Decision, Refusal> {
-    let Issued { state, challenge, expires_at, .. } = issued(config, context, request.query("challenge"))?;
+    Decision::json(200, &standing(config, context, request.query("challenge"))?.1)
+}
+
+#[derive(Serialize)]
+struct Whose {
+    subject: String,
+    #[serde(flatten)]
+    standing: StatusAnswer,
+}
+
+/// The same with the account that it is about: for who embeds the kernel, and never for a client.
+pub(crate) fn with_subject(
+    config: &Mfa,
+    context: &dyn Context,
+    token: Option<&str>,
+) -> Result<Decision, Refusal> {
+    let (subject, standing) = standing(config, context, token)?;
+    Decision::json(200, &Whose { subject: subject.id, standing })
+}
+
+fn standing(
+    config: &Mfa,
+    context: &dyn Context,
+    token: Option<&str>,
+) -> Result<(Subject, StatusAnswer), Refusal> {
+    let Issued { subject, state, challenge, expires_at, .. } = issued(config, context, token)?;
     // At the hard stop it is the recovery codes that are asked for, as long as there are any.
     let method = if state.recovery_codes() > 0 { Method::Recovery } else { Method::Totp };
     let locked = state.budget.wait(method, context.now(), &config.lockout).is_some();
@@ -91,7 +116,7 @@ pub(super) fn status(
     // Of a login that is over, the handle tells no more than that.
     let methods =
         challenge.map_or_else(Vec::new, |challenge| state.methods(challenge.by_mail, context.sends_mail()));
-    Decision::json(200, &StatusAnswer { status, methods, expires_at, attempts_left })
+    Ok((subject, StatusAnswer { status, methods, expires_at, attempts_left }))
 }
 
 #[derive(Deserialize)]

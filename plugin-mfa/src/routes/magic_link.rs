@@ -23,51 +23,94 @@ struct Accepted {
     status: &'static str,
 }
 
-/// 202 for every address, after the same work: also when nobody has it, and when it has had its share. A message
-/// to nobody is dropped by the host, once it has looked whether there is room for one.
+/// A link that was made for an address: for its account, or for nobody.
+struct Issued {
+    links: Links,
+    /// Whose record it is kept in.
+    owner: String,
+    /// The account, when there is one and it has not had its share.
+    found: Option<Subject>,
+    token: Secret<String>,
+    cookie: Secret<String>,
+    expires_at: Time,
+}
+
+impl Issued {
+    /// The same work for every address: also when nobody has it, and when it has had its share.
+    fn new(config: &Mfa, context: &dyn Context, address: &str) -> Result<Self, Refusal> {
+        let (now, rules) = (context.now(), &config.email_otp);
+        let found = context.subject_of(address)?;
+        let folded = address.trim().to_lowercase();
+        let nobody = links::nobody(&context.mac(&[b"link-address", folded.as_bytes()])?);
+        let (owner, epoch) = found.as_ref().map_or((nobody, 0), |own| (own.id.clone(), own.epoch));
+        let mut links = Links::load(context, &owner)?;
+        let at_home = context.is_known_browser(&owner)?;
+        let asked = if at_home { &mut links.asked_at_home } else { &mut links.asked };
+        let has_share = asked.wait(now, rules.sends, rules.per).is_none();
+
+        let (id, cookie) = (draw(context)?, browser(context)?);
+        let expires_at = now + config.magic_link.ttl;
+        let link = Link {
+            hash: hash(context, &owner, id.expose())?,
+            browser: browser_hash(context, &cookie)?,
+            epoch,
+            expires_at,
+        };
+        let token = Secret::new(context.sign(&Claims {
+            purpose: PURPOSE.into(),
+            subject: owner.clone(),
+            session: String::new(),
+            id: id.expose().clone(),
+            expires_at,
+        })?);
+        if has_share {
+            asked.count(now, rules.per);
+            links.live = Some(link);
+        }
+        Ok(Self { links, owner, found: found.filter(|_| has_share), token, cookie, expires_at })
+    }
+
+    fn save(&self, decision: Decision, config: &Mfa, now: Time) -> Result<Decision, Refusal> {
+        let decision = match &self.found {
+            Some(subject) => decision.audit(&Event::success("link.sent", &subject.id)),
+            None => decision,
+        };
+        self.links.save(decision, &self.owner, now, config.email_otp.per)
+    }
+}
+
+/// 202 for every address. A message to nobody is dropped by the host, once it has looked whether there is room
+/// for one.
 pub(super) fn send(config: &Mfa, request: &Request<'_>, context: &dyn Context) -> Result<Decision, Refusal> {
     enabled(config)?;
     let body: Send = request.json()?;
-    let (now, rules) = (context.now(), &config.email_otp);
-    let found = context.subject_of(&body.email)?;
-    let address = body.email.trim().to_lowercase();
-    let nobody = links::nobody(&context.mac(&[b"link-address", address.as_bytes()])?);
-    let (owner, epoch) = found.as_ref().map_or((nobody.as_str(), 0), |own| (own.id.as_str(), own.epoch));
-    let mut links = Links::load(context, owner)?;
-    let at_home = context.is_known_browser(owner)?;
-    let asked = if at_home { &mut links.asked_at_home } else { &mut links.asked };
-    let has_share = asked.wait(now, rules.sends, rules.per).is_none();
-
-    let (id, cookie) = (draw(context)?, browser(context)?);
-    let expires_at = now + config.magic_link.ttl;
-    let link = Link {
-        hash: hash(context, owner, id.expose())?,
-        browser: browser_hash(context, &cookie)?,
-        epoch,
-        expires_at,
-    };
-    let token = Secret::new(context.sign(&Claims {
-        purpose: PURPOSE.into(),
-        subject: owner.into(),
-        session: String::new(),
-        id: id.expose().clone(),
-        expires_at,
-    })?);
-    if has_share {
-        asked.count(now, rules.per);
-        links.live = Some(link);
-    }
+    let issued = Issued::new(config, context, &body.email)?;
     let minutes = config.magic_link.ttl.as_secs().div_ceil(60).to_string();
-    let message = Draft::new("magic-link", if has_share { owner } else { &nobody }, expires_at)
-        .with("token", token.expose())
+    let to = issued.found.as_ref().map_or(links::NOBODY, |subject| subject.id.as_str());
+    let message = Draft::new("magic-link", to, issued.expires_at)
+        .with("token", issued.token.expose())
         .with("minutes", &minutes);
-    let mut decision = Decision::json(202, &Accepted { status: "accepted" })?
-        .cookie(COOKIE, &cookie, config.magic_link.ttl)
+    let decision = Decision::json(202, &Accepted { status: "accepted" })?
+        .cookie(COOKIE, &issued.cookie, config.magic_link.ttl)
         .message(&message);
-    if let Some(subject) = found.as_ref().filter(|_| has_share) {
-        decision = decision.audit(&Event::success("link.sent", &subject.id));
-    }
-    links.save(decision, owner, now, rules.per)
+    issued.save(decision, config, context.now())
+}
+
+#[derive(Serialize)]
+struct Minted<'a> {
+    token: Option<&'a str>,
+    #[serde(serialize_with = "super::text")]
+    expires_at: Time,
+}
+
+/// The same for who embeds the kernel and mails the link: no token for an address that nobody has, and none beyond
+/// the quota.
+pub(crate) fn token(config: &Mfa, context: &dyn Context, address: &str) -> Result<Decision, Refusal> {
+    enabled(config)?;
+    let issued = Issued::new(config, context, address)?;
+    let token = issued.found.is_some().then(|| issued.token.expose().as_str());
+    let decision = Decision::json(200, &Minted { token, expires_at: issued.expires_at })?;
+    issued.save(decision, config, context.now())
 }
 
 fn enabled(config: &Mfa) -> Result<(), Refusal> {

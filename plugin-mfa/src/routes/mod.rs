@@ -1,9 +1,9 @@
 //! The endpoints below `/api/auth/mfa`: they read the request and the account's state, ask the modules that
 //! decide, and say it as a decision.
-mod challenge;
+pub(crate) mod challenge;
 mod email_otp;
 mod enrolment;
-mod magic_link;
+pub(crate) mod magic_link;
 mod password;
 mod proof;
 mod recovery;
