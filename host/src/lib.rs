@@ -8,6 +8,7 @@ mod auth;
 pub mod cli;
 pub mod config;
 mod control;
+pub mod embed;
 pub mod http;
 pub mod kernel;
 mod language;
@@ -18,3 +19,6 @@ mod people;
 mod records;
 mod serving;
 mod sessions;
+
+pub use config::Config;
+pub use kernel::Kernel;

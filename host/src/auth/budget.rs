@@ -76,10 +76,11 @@ impl Budget {
         self.tries.locked_until(now)
     }
 
-    /// Counts a wrong password.
-    pub(crate) fn count(self, call: &Call<'_>) -> Result<(), Refusal> {
+    /// Counts a wrong password; answers the budget that is left.
+    pub(crate) fn count(self, call: &Call<'_>) -> Result<Self, Refusal> {
         let tries = self.tries.with_one_more(call.now());
-        call.put(self.key, &encode(&tries)?, Time::from_secs(tries.since) + WINDOW, false)
+        call.put(self.key.clone(), &encode(&tries)?, Time::from_secs(tries.since) + WINDOW, false)?;
+        Ok(Self { tries, ..self })
     }
 
     /// A right password resets its own class.

@@ -211,6 +211,28 @@ impl Config {
         }
     }
 
+    /// Reads a text instead of a file; relative paths start at `folder`.
+    pub fn from_text(text: &str, folder: &Path) -> Result<Self, Problems> {
+        let file = folder.join("configuration");
+        let folder = folder_of(&file).map_err(|error| unreadable(&file, &Unread::Failed(error)))?;
+        let env: Env = |name| std::env::var_os(name);
+        match Self::of(Source::new(&file, text.to_owned()), &folder, env) {
+            (Some(config), mut problems) if !problems.is_empty() => {
+                problems.extend(config.tables_without_a_file());
+                Err(problems)
+            }
+            (Some(config), _) => Ok(config),
+            (None, problems) => Err(problems),
+        }
+    }
+
+    /// The keys of the file that concern the host `countersign` alone, and no embedded kernel.
+    pub(crate) fn not_for_an_embedder(&self) -> Vec<&str> {
+        const HOSTS: [&str; 4] = ["listen", "registration", "session", "metrics"];
+        let keys = self.document.root.iter().map(|entry| entry.key.as_str());
+        keys.filter(|key| HOSTS.contains(key)).collect()
+    }
+
     /// Reads a file as far as it can be read. A configuration that comes with problems has defaults in their
     /// places and is good for one thing: to find out what its plugins object to, in the same report.
     pub fn examine(file: &Path) -> (Option<Self>, Problems) {

@@ -22,6 +22,7 @@ use std::{
     future::{Future, poll_fn},
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -33,22 +34,29 @@ const API: &str = "/api/auth";
 
 /// A site and its routes: what answers requests. A reload makes a new one.
 pub struct App {
-    site: Site,
+    site: Arc<Site>,
     router: Router,
 }
 
 /// What the connection knows of a request.
-pub(super) struct Arrival {
+pub(crate) struct Arrival {
     pub(super) socket: IpAddr,
     pub(super) framing: Framing,
     pub(super) body_timeout: Duration,
 }
 
+impl Arrival {
+    /// At a server that has judged the framing itself, as every sound one does (RFC 9112 section 6.3).
+    pub(crate) fn behind_a_server(socket: IpAddr) -> Self {
+        Self { socket, framing: Framing::Sound, body_timeout: Duration::from_secs(10) }
+    }
+}
+
 impl App {
     /// Serves `router` as `site`. Its handlers take a [`Call`](super::Call) and fail with a
     /// [`Failure`](super::Failure); what the router itself refuses becomes a problem document too.
-    pub fn new(site: Site, router: Router) -> Self {
-        Self { site, router }
+    pub fn new(site: impl Into<Arc<Site>>, router: Router) -> Self {
+        Self { site: site.into(), router }
     }
 
     pub(super) fn site(&self) -> &Site {
@@ -56,7 +64,7 @@ impl App {
     }
 
     /// Answers a request, whatever it is and whatever happens.
-    pub(super) async fn handle<B>(&self, arrival: Arrival, request: Request<B>) -> Response<Body>
+    pub(crate) async fn handle<B>(&self, arrival: Arrival, request: Request<B>) -> Response<Body>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,

@@ -26,7 +26,7 @@ pub struct RequestId {
 }
 
 impl RequestId {
-    pub(super) fn next() -> Self {
+    pub(crate) fn next() -> Self {
         /// Differs between runs; that is all it has to do.
         static RUN: LazyLock<u32> =
             LazyLock::new(|| (RandomState::new().hash_one(std::process::id()) >> 32) as u32);

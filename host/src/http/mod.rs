@@ -60,6 +60,7 @@ mod slots;
 mod wire;
 
 pub use app::App;
+pub(crate) use app::Arrival;
 pub use cookies::{Cookie, Credential};
 pub use limits::{MAX_BODY, MAX_DEPTH, MAX_HEAD};
 pub use log::RequestId;

@@ -77,7 +77,7 @@ impl Site {
     }
 
     /// The client's address, as far as it can be trusted.
-    pub(super) fn client(&self, socket: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub(crate) fn client(&self, socket: IpAddr, headers: &HeaderMap) -> IpAddr {
         super::peer::client(socket, headers, |address| self.trusts(address))
     }
 

@@ -99,6 +99,8 @@ struct State {
     random: Option<StdRng>,
     /// Hashes that were asked for and are not known yet: this attempt decides nothing.
     pending: Option<Job>,
+    /// Accounts whose sessions a credential event has ended, where sessions are not records of ours.
+    ended: Vec<String>,
     /// A session row whose activity is worth recording when nothing else is written.
     touch: Option<(Vec<u8>, Vec<u8>, Time)>,
 }
@@ -346,6 +348,15 @@ impl<'k> Call<'k> {
         let secrets = secrets.iter().map(|secret| Secret::new(secret.to_vec())).collect();
         self.state.borrow_mut().pending = Some(Job { secrets, salt: salt.to_vec(), cost });
         Err(Refusal::new(Problem::Busy).because("a hash is being computed"))
+    }
+
+    /// Notes that the sessions of an account are to end once this is durable.
+    pub(crate) fn end_sessions_of(&self, subject: &str) {
+        self.state.borrow_mut().ended.push(subject.into());
+    }
+    /// The accounts whose sessions are to end.
+    pub(crate) fn ended(&self) -> Vec<String> {
+        self.state.borrow().ended.clone()
     }
 
     /// Remembers that a session was active; recorded when the call writes nothing else.

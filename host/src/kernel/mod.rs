@@ -49,7 +49,7 @@ pub(crate) use watchdog::answered;
 use crate::{config::Config, pages::Offered};
 use clock::Clock;
 use countersign_plugin_api::{
-    Delivery, Latency, Problem, Refusal, Standing, Store, StoreError, Time, Usage, Verdict,
+    Caller, Delivery, Latency, Problem, Refusal, Standing, Store, StoreError, Subject, Time, Usage, Verdict,
 };
 use health::Health;
 use hmac::{Hmac, KeyInit, Mac};
@@ -326,7 +326,12 @@ impl Kernel {
 
     /// How the caller stands with the gate; without one, nobody is enrolled and nothing more is asked for.
     pub(crate) fn standing(&self, call: &Call<'_>) -> Result<Option<Standing>, Refusal> {
-        let (Some(entry), Some(caller)) = (&self.registry.gate, call.caller()) else { return Ok(None) };
+        call.caller().map_or(Ok(None), |caller| self.standing_of(call, caller))
+    }
+
+    /// How a session stands with the gate, be it the caller's or one that is being made.
+    pub(crate) fn standing_of(&self, call: &Call<'_>, caller: &Caller) -> Result<Option<Standing>, Refusal> {
+        let Some(entry) = &self.registry.gate else { return Ok(None) };
         entry.gate.standing(caller, &View { call, plugin: &entry.plugin }).map(Some)
     }
 
@@ -354,6 +359,21 @@ impl Kernel {
             // Without a plugin that has a policy: NIST SP 800-63B-4, 3.1.1.2, for passwords that stand alone.
             None => Ok(if password.chars().count() < 15 { vec!["too-short".into()] } else { Vec::new() }),
         }
+    }
+
+    /// The plugin that gates logins.
+    pub(crate) fn gate(&self) -> Option<&str> {
+        self.registry.gate.as_ref().map(|gate| gate.plugin.as_str())
+    }
+
+    /// The account of that id, whoever keeps it.
+    pub(crate) fn subject(&self, call: &Call<'_>, id: &str) -> Result<Option<Subject>, Refusal> {
+        self.people.subject(call, id)
+    }
+
+    /// The account of that address, whoever keeps it.
+    pub(crate) fn subject_of(&self, call: &Call<'_>, address: &str) -> Result<Option<Subject>, Refusal> {
+        self.people.subject_of(call, address)
     }
 
     fn ring(&self) -> Arc<Ring> {
