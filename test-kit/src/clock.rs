@@ -44,7 +44,7 @@ impl Clock {
     }
 
     /// Lets a child live by this clock. Its monotonic clock stays the machine's, so that no timer goes wild.
-    pub(crate) fn preload(&self, command: &mut Command) {
+    pub fn preload(&self, command: &mut Command) {
         command
             .env("LD_PRELOAD", library())
             .env("FAKETIME_TIMESTAMP_FILE", &self.file)

@@ -121,6 +121,27 @@ fn the_plugin_shown_is_the_one_that_is_compiled() {
 }
 
 #[test]
+fn the_application_shown_is_the_one_that_is_run() {
+    let source = read("examples/embed-axum/src/main.rs");
+    let parts = source.split("// README: ").skip(1).filter(|part| !part.starts_with("end"));
+    let parts: Vec<String> = parts.map(|part| dedented(part.split_once('\n').expect("a line").1)).collect();
+    let readme = blocks(&read("README.md"));
+    let shown: Vec<&str> =
+        readme.iter().filter(|block| block.info == "rust embed").map(|block| block.text.trim_end()).collect();
+    assert_eq!(shown, parts);
+    let lines = parts.iter().flat_map(|part| part.lines()).count();
+    assert!(lines < 30, "it takes {lines} lines");
+}
+
+/// Lines without the indentation of the first.
+fn dedented(text: &str) -> String {
+    let indent = text.len() - text.trim_start_matches(' ').len();
+    let lines: Vec<&str> =
+        text.trim_end().lines().map(|line| line.get(indent..).unwrap_or_default()).collect();
+    lines.join("\n")
+}
+
+#[test]
 fn the_configuration_shown_is_accepted() {
     let readme = blocks(&read("README.md"));
     let tables: Vec<&Block> = readme.iter().filter(|block| block.info == "toml").collect();
