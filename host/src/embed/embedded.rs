@@ -12,7 +12,7 @@ use crate::{
     control::DataDir,
     http::{Cookie, RequestId, Site},
     kernel::{Call, HOST, Kernel, Origin},
-    mail,
+    language::preferences,
     sessions::PASSWORD,
 };
 use axum::http::{header, request::Parts};
@@ -64,15 +64,8 @@ struct Inner {
     cookie: Cookie,
     hashes: Semaphore,
     waiting: Semaphore,
-    worker: tokio::task::AbortHandle,
     runtime: Handle,
     _data_dir: DataDir,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.worker.abort();
-    }
 }
 
 impl Embedded {
@@ -85,7 +78,8 @@ impl Embedded {
         hashes: usize,
         data_dir: DataDir,
     ) -> Self {
-        let worker = tokio::spawn(kernel.clone().deliver()).abort_handle();
+        kernel.deliver();
+        tokio::spawn(Kernel::keep_record(Arc::downgrade(&kernel)));
         Self(Arc::new(Inner {
             kernel,
             accounts,
@@ -94,7 +88,6 @@ impl Embedded {
             cookie,
             hashes: Semaphore::new(hashes),
             waiting: Semaphore::new(QUEUE),
-            worker,
             runtime: Handle::current(),
             _data_dir: data_dir,
         }))
@@ -290,7 +283,7 @@ fn changed(call: &Call<'_>, event: &str, account: &str) -> Result<(), Refusal> {
 /// The languages that whoever asks reads.
 fn languages(request: &Parts) -> String {
     let header = request.headers.get(header::ACCEPT_LANGUAGE).and_then(|header| header.to_str().ok());
-    header.map(mail::preferences).unwrap_or_default()
+    header.map(preferences).unwrap_or_default()
 }
 
 /// How the parts of this module act.

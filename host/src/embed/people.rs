@@ -2,7 +2,8 @@
 use super::{Account, Accounts, Unavailable, authentication};
 use crate::{
     kernel::{Call, Granted, Letter, People},
-    mail::{self, Mails},
+    language::preferences,
+    mail::Mails,
 };
 use countersign_plugin_api::{Caller, Draft, Latency, Problem, Refusal, SessionKind, Subject};
 use std::{sync::Arc, time::Duration};
@@ -65,7 +66,7 @@ impl People for Theirs {
         let own = call.caller().is_none_or(|caller| caller.subject.id == account.id);
         let languages = match account.languages.as_str() {
             "" if own => call.origin.language.clone(),
-            languages => mail::preferences(languages),
+            languages => preferences(languages),
         };
         self.mails.render(draft, &account.email, &languages).map(Some)
     }
