@@ -289,7 +289,7 @@ impl Kernel {
                 let Some(bytes) = call.read(key.to_vec())? else { return Ok(None) };
                 let row: Row = decode(&bytes)?;
                 if Time::from_secs(row.expires_at) <= call.now() {
-                    record(call, &failure("mail.failed", &row, "its life ended before it was taken"));
+                    record(call, failure("mail.failed", &row, "its life ended before it was taken"));
                     call.delete(key.to_vec())?;
                     return Ok(None);
                 }

@@ -58,7 +58,7 @@ impl Kernel {
                         return Ok(false);
                     }
                     let event = Event::success("mail.retried", &row.subject_id);
-                    super::record(call, &event.with("template", &row.template));
+                    super::record(call, event.with("template", &row.template));
                     let row = Row { next_at: call.now().secs(), ..decode(&bytes)? };
                     call.put(key.clone(), &encode(&row)?, kept_until(expires_at), false)?;
                     Ok(true)
