@@ -200,7 +200,8 @@ async fn every_answer_has_the_security_headers() {
 #[tokio::test]
 async fn a_development_server_says_so_in_every_answer() {
     let App { site, router } = app();
-    let app = App { site: site.development(true).into(), router };
+    let site = Arc::into_inner(site).expect("nobody else has it");
+    let app = App::new(site.development(true), router);
     for path in ["/page", "/nothing"] {
         let response = send(&app, "GET", path, &[], "").await;
         assert_eq!(response.headers()["x-countersign-development"], "true", "{path}");
