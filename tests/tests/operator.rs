@@ -237,11 +237,14 @@ fn factors_of_another_system_are_taken_over_line_by_line() {
     for text in [&output.stdout, &output.stderr] {
         assert!(!String::from_utf8_lossy(text).contains(KEY));
     }
+    let again = site.feed(&["mfa", "import", file, "--json"], "");
+    let sum: Value = serde_json::from_slice(&again.stdout).expect("JSON");
+    assert_eq!((&sum["imported"], &sum["present"]), (&Value::from(0), &Value::from(2)), "{sum}");
     let only = format!("{ANN} otpauth://totp/Old:ann?secret={KEY}&digits=8\n");
     let output = site.feed(&["mfa", "import", "-"], &only);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.starts_with("-:1: ") && text.ends_with("imported 0, failed 1\n"), "{text}");
+    assert!(text.starts_with("-:1: ") && text.ends_with("imported 0, already there 0, failed 1\n"), "{text}");
     assert!(refused(&site, &["mfa", "import", "no-such-file"], "", 2).contains("no-such-file"));
 
     // What was taken over signs in, but not with a code that the other system may have seen.
