@@ -81,16 +81,15 @@ impl Builder {
                 "`.development(true)` is for a `public_url` on loopback: its plugins need no pin".into(),
             );
         }
-        let parts = (self.config, self.accounts, self.sessions);
-        let (Some(config), Some(accounts), Some(sessions)) = parts else {
+        if let (false, Some(config)) = (problems.is_empty(), &self.config) {
+            let more = people::check(config, strict).err().map(|error| error.0).unwrap_or_default();
+            let new: Vec<String> = more.into_iter().filter(|text| !problems.contains(text)).collect();
+            problems.extend(new);
+        }
+        let parts = (self.config, self.accounts, self.sessions, problems.is_empty());
+        let (Some(config), Some(accounts), Some(sessions), true) = parts else {
             return Err(StartError(problems));
         };
-        if !problems.is_empty() {
-            let more = people::check(&config, strict).err().map(|error| error.0).unwrap_or_default();
-            let new = more.into_iter().filter(|text| !problems.contains(text)).collect::<Vec<_>>();
-            problems.extend(new);
-            return Err(StartError(problems));
-        }
         start(config, strict, accounts, sessions).await
     }
 }

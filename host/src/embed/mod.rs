@@ -71,3 +71,6 @@ pub use embedded::Embedded;
 pub use entry::{Challenged, Entry, FirstFactor, SignedIn};
 pub use routes::Routes;
 pub use sessions::{Issued, Sessions};
+
+/// The head of a request.
+pub use axum::http::request::Parts;
