@@ -113,6 +113,16 @@ pub(crate) fn key(call: &Call<'_>, id: &str) -> Vec<u8> {
     call.host_key(id, RECORD)
 }
 
+/// An account's record, opened.
+pub(crate) fn read(record: &[u8]) -> Result<Account, Refusal> {
+    decode(record)
+}
+
+/// The id and the address in an entry of the directory, opened.
+pub(crate) fn read_entry(record: &[u8]) -> Result<(String, String), Refusal> {
+    decode::<Entry>(record).map(|entry| (entry.id, entry.email))
+}
+
 /// The account of that id.
 pub(crate) fn by_id(call: &Call<'_>, id: &str) -> Result<Option<Account>, Refusal> {
     let record = call.read(key(call, id))?;

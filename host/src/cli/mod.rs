@@ -21,6 +21,7 @@ mod remove;
 mod report;
 mod scaffold;
 mod serve;
+mod store;
 mod user;
 mod when;
 
@@ -99,6 +100,8 @@ Example:
     Audit(Audit),
     #[command(subcommand)]
     Outbox(Outbox),
+    #[command(subcommand)]
+    Store(store::Store),
     /// Print a script that completes this command in a shell.
     #[command(after_help = "\
 Example:
@@ -360,6 +363,7 @@ fn dispatch(cli: Cli) -> Result<Option<Report>, Failure> {
         Command::Plugin(Plugin::Check(check)) => kits::run(cli.is_named.then_some(config), &check),
         Command::Plugin(command) => plugin::run(config, &command),
         Command::User(command) => user::run(config, command),
+        Command::Store(command) => store::run(config, &command, json),
         Command::Mfa(command) => mfa::run(config, command),
         Command::Outbox(command) => outbox::run(config, &command),
         Command::Audit(Audit::Tail(tail)) => return audit::run(config, &tail, json).map(|()| None),

@@ -10,6 +10,7 @@ mod client;
 mod data_dir;
 mod operation;
 mod server;
+mod store;
 
 pub(crate) use client::ask;
 pub(crate) use data_dir::DataDir;

@@ -1,4 +1,5 @@
 //! What the command line can ask of a host, and how it is done.
+use super::store;
 use crate::{
     accounts::Account,
     admin::{self, Wanted},
@@ -80,6 +81,13 @@ pub(crate) enum Operation {
         since: Option<u64>,
         /// The address or the id of the account that it concerns.
         account: Option<String>,
+    },
+    /// How much the store holds.
+    StoreUsage,
+    /// A page of records as they are stored.
+    StorePage {
+        /// `next` of the page before.
+        after: Option<String>,
     },
     /// Take over configuration, keys and plugins.
     Reload,
@@ -171,6 +179,8 @@ pub(crate) async fn perform(kernel: &Kernel, operation: Operation) -> Result<Val
         Op::OutboxRetry { id } => {
             kernel.retry_messages(id.as_deref()).await.map(|retried| json!({ "retried": retried }))
         }
+        Op::StoreUsage => store::usage(kernel).await,
+        Op::StorePage { after } => store::page(kernel, after.as_deref()).await,
         Op::Gate => kernel.gated_by().await.map(|plugin| json!({ "gate": plugin })),
         Op::Disarm => kernel.disarm().await.map(|()| json!({})),
     };
@@ -178,7 +188,10 @@ pub(crate) async fn perform(kernel: &Kernel, operation: Operation) -> Result<Val
 }
 
 /// What is one call of the kernel.
-async fn one<T>(kernel: &Kernel, decide: impl Fn(&Call<'_>) -> Result<T, Refusal>) -> Result<T, Refusal> {
+pub(super) async fn one<T>(
+    kernel: &Kernel,
+    decide: impl Fn(&Call<'_>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     kernel.run(&Origin { actor: "cli".into(), ..Origin::default() }, decide).await
 }
 

@@ -247,6 +247,13 @@ impl<'k> Call<'k> {
         Ok(Paged { records, next })
     }
 
+    /// Records of everybody as they are stored, sealed, after a key. They do not join the read set.
+    pub(crate) fn stored(&self, after: Option<&[u8]>, limit: usize) -> Result<Page, Refusal> {
+        let mut page = Page::new();
+        self.kernel.store.scan(&[], after, limit, &mut page)?;
+        Ok(page)
+    }
+
     /// Writes a record that was read in this call, or, `blind`, whatever is there.
     pub(crate) fn put(
         &self,

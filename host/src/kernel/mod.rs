@@ -10,6 +10,7 @@ mod elf;
 mod execute;
 mod hashing;
 mod health;
+mod inventory;
 mod kept;
 mod keys;
 mod loader;
@@ -38,6 +39,9 @@ pub use registry::{PluginInfo, StartError, Strictness};
 pub(crate) use act::{Answer, Granted, PluginCookie, SignIn, absorb};
 pub(crate) use call::Call;
 pub(crate) use hashing::Cost;
+pub(crate) use inventory::{Inventory, unreadable_with};
+pub(crate) use keys::fill;
+pub(crate) use outbox::GROUP as OUTBOX;
 pub(crate) use path::matches;
 pub(crate) use people::{Letter, People};
 pub(crate) use place::{HOST, Place};
@@ -271,6 +275,11 @@ impl Kernel {
     /// The delivery in use.
     pub fn delivery(&self) -> Option<&Arc<dyn Delivery>> {
         self.delivery.as_ref()
+    }
+
+    /// The store of a configuration and nothing else of it: for what fills a store before a host starts on it.
+    pub(crate) fn open_store(config: &Config, strict: Strictness) -> Result<Arc<dyn Store>, StartError> {
+        registry::open_store(config, strict)
     }
 
     /// What the store holds.

@@ -19,7 +19,7 @@ use std::{
 use tokio::sync::{Semaphore, mpsc, watch};
 
 /// The group of all waiting messages.
-const GROUP: &str = ":outbox";
+pub(crate) const GROUP: &str = ":outbox";
 const PREFIX: &[u8] = b"row";
 /// So many may wait; then new ones are refused, visibly.
 const MOST: usize = 1000;

@@ -306,6 +306,23 @@ fn try_out(config: &Config, candidate: Candidate, development: bool) -> Result<(
     Ok(())
 }
 
+/// Registers the plugin of the configured store alone, and hands that out.
+pub(super) fn open_store(config: &Config, strict: Strictness) -> Result<Arc<dyn Store>, StartError> {
+    let plugin = format!("store-{}", config.store);
+    let found = candidates(config, strict)?.into_iter().find(|(_, _, c)| c.manifest().name == plugin);
+    let (file, _, candidate) =
+        found.ok_or_else(|| StartError::one(format!("no [[plugin]] is `{plugin}`; install it")))?;
+    let registered = settings(config, &plugin).and_then(|table| {
+        let loaded = candidate.open().map_err(Failure::Loading)?;
+        register(config, &plugin, loaded, &table)
+    });
+    let collected = registered.map_err(|why| StartError::one(why.sentence(&file)))?;
+    let store = collected.stores.into_iter().find(|(name, _)| *name == config.store);
+    store
+        .map(|(_, store)| store)
+        .ok_or_else(|| StartError::one(format!("{file}: it registers no such store")))
+}
+
 fn unowned(config: &Config, names: &[String]) -> Option<String> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let text = config.unowned_tables(&names).to_string();
