@@ -1,9 +1,9 @@
 //! The kernel for an application that has accounts and sessions of its own.
 //!
 //! ```no_run
-//! use axum::{Json, Router, http::{HeaderValue, StatusCode, request::Parts}, response::IntoResponse, routing::post};
+//! use axum::{Router, http::request::Parts, routing::post};
 //! use countersign_host::{Config, Kernel, embed::*, http::Failure};
-//! use countersign_plugin_api::{Latency, Secret};
+//! use countersign_plugin_api::{Refusal, Secret};
 //! # use std::net::{IpAddr, Ipv4Addr};
 //! # struct MyAccounts;
 //! # impl Accounts for MyAccounts {
@@ -30,7 +30,8 @@
 //!
 //! let sign_in = {
 //!     let kernel = kernel.clone();
-//!     async move |request: Parts, Json(form): Json<SignIn>| -> Result<Entry, Failure> {
+//!     async move |request: Parts, body: String| -> Result<Entry, Failure> {
+//!         let form: SignIn = serde_json::from_str(&body).map_err(|_| Refusal::malformed("not a sign-in"))?;
 //!         Ok(kernel.login(&request, &form.email, &form.password).await?)
 //!     }
 //! };
