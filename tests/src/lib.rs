@@ -8,13 +8,14 @@
 //! # Modules
 //!
 //! [`oathtool`], [`scan_qr`], [`sqlite3`]: independent tools · [`smtp`]: a mail server that can be at fault ·
-//! [`receiver`]: the same for webhooks ·
+//! [`receiver`]: the same for webhooks · [`markdown`]: the pages of the documentation ·
 //! [`Authority`]: certificates, right and wrong · [`damage`]: libraries that nobody could build · [`fixture`]: plugins
 //! that are bad on purpose · [`Future`]: the interface of tomorrow
 
 mod authority;
 pub mod damage;
 mod future;
+pub mod markdown;
 pub mod receiver;
 pub mod smtp;
 mod tools;

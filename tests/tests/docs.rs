@@ -1,17 +1,11 @@
-//! The documentation is true: what it links to and names exists, what it shows loads, and its commands are run.
-use countersign_tests::{Artifacts, Site, fixture};
-use serde_json::Value;
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    process::{Output, Stdio},
+//! The documentation is true: what it links to and names exists, and the programs that it shows are those that are
+//! compiled. What it tells people to type is run by `docs_run.rs`.
+use countersign_tests::{
+    Artifacts,
+    markdown::{Block, anchors, blocks, pages, read},
 };
-use toml_edit::DocumentMut;
-use xtask::project::{self, cargo, root, which};
-
-/// Where the README's host listens.
-const ADDRESS: &str = "127.0.0.1:8080";
+use std::{collections::BTreeSet, fs, path::Path, process::Output};
+use xtask::project::{self, cargo, root};
 
 #[test]
 fn links_lead_somewhere() {
@@ -20,9 +14,12 @@ fn links_lead_somewhere() {
         let targets =
             text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
         for target in targets.filter(|target| !target.contains("://")) {
-            let file = target.split('#').next().unwrap_or_default();
-            let there = page.parent().expect("a page lies in a folder").join(file);
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let folder = page.parent().expect("a page lies in a folder");
+            let there = if file.is_empty() { page.clone() } else { folder.join(file) };
             assert!(root().join(&there).exists(), "{} links to {target}", page.display());
+            let is_there = anchor.is_empty() || anchors(&read(&there)).contains(anchor);
+            assert!(is_there, "{} links to {target}, and there is no such heading", page.display());
         }
     }
 }
@@ -83,7 +80,7 @@ fn sources(folder: &Path) -> Vec<String> {
         }
         if path.is_dir() {
             all.extend(sources(&path));
-        } else {
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).expect("a source");
             all.push(text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned());
         }
@@ -142,24 +139,6 @@ fn dedented(text: &str) -> String {
 }
 
 #[test]
-fn the_configuration_shown_is_accepted() {
-    let readme = blocks(&read("README.md"));
-    let tables: Vec<&Block> = readme.iter().filter(|block| block.info == "toml").collect();
-    assert!(tables.len() >= 2);
-    for block in tables {
-        let shown: DocumentMut = block.text.parse().expect("TOML");
-        let site = Site::new();
-        if shown.contains_key("delivery") {
-            site.add_plugin(&fixture("hello-delivery"));
-        }
-        site.edit(|config| shown.iter().for_each(|(key, value)| config[key] = value.clone()));
-        let output = site.run(&["config", "check"]);
-        assert!(output.status.success(), "{}\n{}", block.text, said(&output));
-        drop(site.start());
-    }
-}
-
-#[test]
 fn commands_that_are_mentioned_exist() {
     let mut mentioned = BTreeSet::new();
     for page in pages() {
@@ -192,96 +171,6 @@ fn commands_that_are_mentioned_exist() {
         let is_told = (2..=words.len()).any(|count| help.contains(&usage(&words[..count])));
         assert!(output.status.success() && is_told, "{words:?} is mentioned\n{help}");
     }
-}
-
-#[test]
-fn the_way_in_the_readme_can_be_gone() {
-    for tool in ["bash", "curl", "oathtool"] {
-        assert!(which(tool).is_some(), "{tool} is not installed");
-    }
-    let readme = blocks(&read("README.md"));
-    // A directory and an address of its own, and nothing else of it.
-    let site = Site::new();
-    let walk = site.path("walk");
-    fs::create_dir(&walk).expect("a directory");
-    let address = site.address().to_string();
-
-    let mut script = String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
-    let mut answers = Vec::new();
-    for (at, block) in readme.iter().enumerate() {
-        match block.info.as_str() {
-            "sh walk" => {
-                // It tells the host where to listen, which the README leaves at the default.
-                let text = block.text.replace(ADDRESS, &address);
-                let text = text.replace("countersign init", &format!("countersign init --listen {address}"));
-                script.extend([&format!("exec >{at}.out\n"), text.as_str()]);
-            }
-            "json answer" => answers.push((at - 1, block)),
-            _ => {}
-        }
-    }
-    assert!(answers.len() >= 4);
-    let path = std::env::join_paths(
-        std::iter::once(Artifacts::get().dir().to_owned())
-            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
-    );
-    let mut bash = project::command("bash");
-    bash.args(["-c", &script]).current_dir(&walk).env("PATH", path.expect("a path")).stdin(Stdio::null());
-    let output = bash.output().expect("bash starts");
-    assert!(output.status.success(), "{}\n{}", said(&output), script);
-
-    for (at, block) in answers {
-        let out = fs::read_to_string(walk.join(format!("{at}.out"))).expect("an output");
-        let answer =
-            out.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or(Value::Null);
-        let shown: Value = serde_json::from_str(&block.text).expect("JSON");
-        if let Err(difference) = alike("", &shown, &answer) {
-            panic!("README shows another answer{difference}\nshown  {shown}\nanswer {answer}");
-        }
-    }
-}
-
-/// Whether an answer has the form that is shown, and its values where they do not differ from run to run.
-fn alike(at: &str, shown: &Value, answer: &Value) -> Result<(), String> {
-    let varies = at.ends_with("id")
-        || at.ends_with("_at")
-        || at.ends_with("challenge")
-        || at.contains("recovery_codes");
-    let different = || Err(format!(" at {at}: {shown}, {answer}"));
-    match (shown, answer) {
-        (Value::Object(shown), Value::Object(answer)) => {
-            let keys = |map: &serde_json::Map<String, Value>| map.keys().cloned().collect::<BTreeSet<_>>();
-            if keys(shown) != keys(answer) {
-                return Err(format!(" at {at}: {:?}, {:?}", keys(shown), keys(answer)));
-            }
-            shown.iter().try_for_each(|(key, value)| alike(&format!("{at}.{key}"), value, &answer[key]))
-        }
-        (Value::Array(_), Value::Array(answer)) if varies && !answer.is_empty() => Ok(()),
-        (Value::String(_), Value::String(_)) if varies => Ok(()),
-        _ if shown == answer => Ok(()),
-        _ => different(),
-    }
-}
-
-/// A fenced block: what follows the fence, and the text.
-struct Block {
-    info: String,
-    text: String,
-}
-
-fn blocks(page: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut open: Option<Block> = None;
-    for line in page.lines() {
-        match (line.strip_prefix("```"), &mut open) {
-            (Some(info), None) => open = Some(Block { info: info.into(), text: String::new() }),
-            (Some(_), Some(_)) => blocks.extend(open.take()),
-            (None, Some(block)) => block.text.extend([line, "\n"]),
-            (None, None) => {}
-        }
-    }
-    assert!(open.is_none(), "a fence is not closed");
-    blocks
 }
 
 /// What stands between backticks, outside of fences.
@@ -327,24 +216,6 @@ fn command_words(text: &str) -> Option<Vec<String>> {
     let is_word = |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase());
     let words: Vec<String> = text.split_ascii_whitespace().take_while(is_word).map(Into::into).collect();
     (words.len() > 1 && ["countersign", "xtask"].contains(&words[0].as_str())).then_some(words)
-}
-
-/// The pages that are read by people, relative to the root.
-fn pages() -> Vec<PathBuf> {
-    let markdown = |dir: &str| {
-        let entries = fs::read_dir(root().join(dir)).expect("a folder");
-        let paths = entries.map(|entry| entry.expect("an entry").path());
-        let pages = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-        pages.map(|path| path.strip_prefix(root()).expect("below the root").to_owned()).collect::<Vec<_>>()
-    };
-    let pages: Vec<PathBuf> = ["", "docs", "docs/adr"].into_iter().flat_map(markdown).collect();
-    assert!(pages.contains(&"README.md".into()) && pages.len() > 10, "{pages:?}");
-    pages
-}
-
-fn read(file: impl AsRef<Path>) -> String {
-    let file = file.as_ref();
-    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 fn said(output: &Output) -> String {

@@ -1,4 +1,5 @@
-//! `docs/requirements.md`: every requirement has a row, and every test that a row names is there and is run.
+//! `docs/requirements.md`: every requirement has a row, and every test that a row names is there and is run. The rows of
+//! `docs/threat-model.md` likewise.
 use std::{collections::BTreeSet, fs};
 use xtask::project::root;
 
@@ -24,6 +25,29 @@ fn has_test(text: &str, name: &str) -> bool {
         .any(|two| is_named(two[1]) && (two[0] == "#[test]" || two[0].starts_with("#[tokio::test")))
 }
 
+/// How many tests a row names, all of which there are.
+#[track_caller]
+fn tests_named(line: &str) -> usize {
+    let (mut file, mut tests) = (String::new(), 0);
+    for span in line.split('`').skip(1).step_by(2) {
+        if span.strip_suffix(".rs").is_some() {
+            file = read(span);
+        } else if !file.is_empty() && span.matches('_').count() >= 2 {
+            assert!(has_test(&file, span), "`{span}` is no test of its file: {line}");
+            tests += 1;
+        }
+    }
+    tests
+}
+
+#[test]
+fn the_threat_model_names_tests_that_exist() {
+    let page = read("docs/threat-model.md");
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.contains(".rs`"));
+    let tests: Vec<usize> = rows.map(tests_named).collect();
+    assert!(tests.len() > 20 && !tests.contains(&0), "{tests:?}");
+}
+
 #[test]
 fn every_requirement_names_tests_that_exist() {
     let page = read("docs/requirements.md");
@@ -32,15 +56,7 @@ fn every_requirement_names_tests_that_exist() {
         let number: u32 =
             line[3..].split(' ').next().and_then(|digits| digits.parse().ok()).expect("a number");
         assert!(rows.insert(number), "R{number} stands there twice");
-        let (mut file, mut tests) = (String::new(), 0);
-        for span in line.split('`').skip(1).step_by(2) {
-            if span.strip_suffix(".rs").is_some() {
-                file = read(span);
-            } else if span.matches('_').count() >= 2 {
-                assert!(has_test(&file, span), "R{number} names `{span}`, which is no test of its file");
-                tests += 1;
-            }
-        }
+        let tests = tests_named(line);
         assert!(tests > 0 && line.matches(" | ").count() == 3, "R{number} names no test");
     }
     assert_eq!(rows, BTreeSet::from(REQUIRED));
