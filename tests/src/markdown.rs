@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use xtask::project::root;
+use xtask::{project::root, site};
 
 /// A fenced block.
 #[derive(Debug)]
@@ -35,12 +35,7 @@ pub fn blocks(page: &str) -> Vec<Block> {
 pub fn anchors(page: &str) -> BTreeSet<String> {
     let text = page.split("```").step_by(2);
     let headings = text.flat_map(str::lines).filter(|line| line.starts_with('#'));
-    let spelled = headings.map(|line| {
-        let heading = line.trim_start_matches('#').trim().to_lowercase();
-        let kept = heading.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
-        kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
-    });
-    spelled.collect()
+    headings.map(|line| site::anchor(line.trim_start_matches('#'))).collect()
 }
 
 /// Every page, relative to the root.

@@ -47,6 +47,7 @@ fn go(page: &Path, blocks: &[Block]) {
     let walk = site.path("walk");
     fs::create_dir(&walk).expect("a directory");
     let address = site.address().to_string();
+    let printed = |at: usize| site.path(&format!("{at}.out"));
 
     let mut script = String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
     let mut answers = Vec::new();
@@ -57,7 +58,7 @@ fn go(page: &Path, blocks: &[Block]) {
                 // It tells the host where to listen, which the page leaves at the default.
                 let text = block.text.replace(ADDRESS, &address);
                 let text = text.replace("countersign init", &format!("countersign init --listen {address}"));
-                script.extend([&format!("exec >'{}/{at}.out'\n", walk.display()), text.as_str()]);
+                script.extend([&format!("exec >'{}'\n", printed(at).display()), text.as_str()]);
                 last = at;
             }
             "json answer" | "text answer" => answers.push((last, block)),
@@ -75,7 +76,7 @@ fn go(page: &Path, blocks: &[Block]) {
     assert!(output.status.success(), "{page}\n{}\n{script}", said(&output));
 
     for (at, block) in answers {
-        let out = fs::read_to_string(walk.join(format!("{at}.out"))).expect("an output");
+        let out = fs::read_to_string(printed(at)).expect("an output");
         let out = out.replace(&address, ADDRESS).replace(&walk.display().to_string(), ".");
         if block.info == "text answer" {
             let (shown, said): (Vec<&str>, Vec<&str>) = (block.text.lines().collect(), out.lines().collect());

@@ -3,7 +3,7 @@
 //! # Modules
 //!
 //! [`fixtures`]: plugins for the tests · [`tools`]: what is installed from outside · [`mod@test`], [`ci`], [`demo`]: one
-//! command each · [`qr`]: a screen for the demo · and from the test kit, [`project`]: where things are, and how children
+//! command each · [`site`]: the documentation as HTML · [`qr`]: a screen for the demo · and from the test kit, [`project`]: where things are, and how children
 //! are started · [`artifacts`]: the binary and the plugin libraries · [`server`], [`http`], [`totp`]: the host as a child, a
 //! client, an authenticator
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands that talk to a person")]
@@ -13,6 +13,7 @@ pub mod demo;
 pub mod fixtures;
 pub mod qr;
 pub mod siege;
+pub mod site;
 pub mod test;
 pub mod tools;
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
-use xtask::{artifacts, ci, demo, qr, siege, test};
+use xtask::{artifacts, ci, demo, qr, siege, site, test};
 
 /// Builds, tests and shows Countersign. Nothing but a Rust toolchain and a C compiler is needed to start.
 #[derive(Parser)]
@@ -51,6 +51,8 @@ enum Command {
     /// Races, crashes, floods, faults: each campaign prints requirement, figure and measurement, and the command fails
     /// when any falls short. Full scale takes a quiet machine, root for a small file system, and an hour.
     Siege(siege::Siege),
+    /// Renders README and docs into target/site: HTML without JavaScript, for a browser or any web server
+    Site,
     /// Draws the QR code of an enrolment: reads the answer of `totp/enroll` from standard input
     Qr,
 }
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(),
         Command::Demo { dir, walk } => demo::run(dir.as_deref(), walk),
         Command::Siege(siege) => siege::run(&siege),
+        Command::Site => site::run(),
         Command::Qr => qr::from_stdin(),
     };
     match outcome {
