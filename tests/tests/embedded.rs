@@ -10,12 +10,13 @@ use countersign_host::{
 use countersign_plugin_api::{Latency, Problem, Refusal, Secret, Time};
 use countersign_test_kit::totp;
 use countersign_tests::Site;
+use http::Request;
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex},
     time::{SystemTime, UNIX_EPOCH},
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 const ANN: &str = "7";
 const ADDRESS: &str = "ann@example.org";
@@ -36,6 +37,31 @@ impl Accounts for One {
     }
     fn by_email(&self, address: &str) -> Result<Option<Account>, Unavailable> {
         if address.eq_ignore_ascii_case(ADDRESS) { self.by_id(ANN) } else { Ok(None) }
+    }
+    fn mailbox_proven(&self, id: &str) -> Result<(), Unavailable> {
+        Err(Unavailable::new(id))
+    }
+    fn latency(&self) -> Latency {
+        Latency::Quick
+    }
+}
+
+/// The same, whose password is reset while one is being looked at, once.
+struct Reset(Arc<Mutex<Option<Embedded>>>);
+
+impl Accounts for Reset {
+    fn by_id(&self, id: &str) -> Result<Option<Account>, Unavailable> {
+        One.by_id(id)
+    }
+    fn by_email(&self, address: &str) -> Result<Option<Account>, Unavailable> {
+        One.by_email(address)
+    }
+    fn check_password(&self, account: Option<&Account>, _: &Secret<String>) -> Result<bool, Unavailable> {
+        let kernel = self.0.lock().expect("a kernel").take();
+        if let Some(kernel) = kernel {
+            Handle::current().block_on(kernel.password_reset(ANN)).map_err(Unavailable::new)?;
+        }
+        Ok(account.is_some())
     }
     fn mailbox_proven(&self, id: &str) -> Result<(), Unavailable> {
         Err(Unavailable::new(id))
@@ -78,10 +104,13 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
+        Self::with(One)
+    }
+    fn with(accounts: impl Accounts) -> Self {
         let (site, ended) = (Site::new(), Ended::default());
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let config = Config::load(&site.config()).expect("a configuration");
-        let builder = Kernel::builder(config).accounts(One).sessions(ended.clone());
+        let builder = Kernel::builder(config).accounts(accounts).sessions(ended.clone());
         let kernel = runtime.block_on(builder.start()).unwrap_or_else(|error| panic!("{error}"));
         Self { kernel, ended, runtime, _site: site }
     }
@@ -183,6 +212,17 @@ fn a_login_is_completed_once_by_who_holds_it() {
     let bare = mfa.disable_totp(&done.authentication, None).wait().expect("no factor is left");
     assert!(!mfa.status(&bare).wait().expect("a status").enabled);
     refused(mfa.status(&done.authentication).wait(), Problem::SessionRequired);
+}
+
+#[test]
+fn a_password_that_is_replaced_while_it_is_looked_at_signs_nobody_in() {
+    let later = Arc::new(Mutex::new(None));
+    let running = Running::with(Reset(later.clone()));
+    *later.lock().expect("a kernel") = Some(running.kernel.clone());
+    let (request, ()) = Request::new(()).into_parts();
+    let login = || running.runtime.block_on(running.kernel.login(&request, ADDRESS, &secret("a password")));
+    refused(login(), Problem::InvalidCredentials);
+    assert_eq!(signed_in(login()).amr(), ["pwd"]);
 }
 
 #[test]

@@ -124,7 +124,13 @@ impl Embedded {
             return Err(Problem::InvalidCredentials.into());
         }
         let subject = subject.ok_or(Problem::InvalidCredentials)?;
-        let forgive = |call: &Call<'_>| Budget::read(call, &email, Some(&subject.id))?.reset(call);
+        let forgive = |call: &Call<'_>| {
+            // What was right may have been replaced since: the event that said so has ended it.
+            if authentication::epoch(call, &subject.id)? != subject.epoch {
+                return Err(Problem::InvalidCredentials.into());
+            }
+            Budget::read(call, &email, Some(&subject.id))?.reset(call)
+        };
         self.enter(request, &origin, &FirstFactor::password(&subject.id), forgive).await
     }
 
