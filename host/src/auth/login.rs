@@ -91,8 +91,9 @@ pub(super) fn enter(
         Verdict::Proceed => {
             let granted = sessions::create(call, account, new(SessionKind::Standard, None))?;
             call.audit_by(Some(&granted.caller), HOST, &event("login.succeeded"));
-            call.set_caller(granted.caller.clone());
-            let enrol = super::enrollment_required(call)?;
+            // Of the new session: the caller may still be that of an older one, somebody else's perhaps.
+            let standing = call.kernel.standing_of(call, &granted.caller)?;
+            let enrol = standing.is_some_and(|standing| standing.enrollment_required);
             let mut body = Map::new();
             body.insert("status".into(), "authenticated".into());
             let mut reply = Reply::json(200, body).granted(call, granted, enrol);

@@ -304,6 +304,13 @@ fn who_must_enrol_gets_to_enrolment_and_no_further() {
                 assert_eq!(reply.json()["session"]["enrollment_required"], true);
                 reply
             }),
+            ("POST /login", "200", |stage| {
+                // Beside the session of somebody who has a factor.
+                let (_, user) = stage.somebody();
+                let reply = stage.enrolled().0.ask("POST /login", user.credentials());
+                assert_eq!(reply.json()["session"]["enrollment_required"], true);
+                reply
+            }),
             ("GET /me", "403 enrollment-required", |stage| stage.somebody().0.ask("GET /me", NONE)),
             ("GET /verify", "403 enrollment-required", |stage| stage.somebody().0.ask("GET /verify", NONE)),
             ("GET /verify", "302", |stage| {
