@@ -104,6 +104,9 @@ impl Serving {
         let host = before.reloaded(config, self.strict).await?;
         let app = host.app(self.strict.unpinned)?;
         let changes = host.kernel.changes_since(&before.kernel);
+        // Last, because the old host signs with the same ring.
+        let replaced = Ring::of(&host.config).and_then(|ring| host.kernel.replace_ring(ring));
+        replaced.map_err(|error| StartError(vec![error.to_string()]))?;
         self.app.send_replace(Arc::new(app));
         self.host.send_replace(host.clone());
         host.kernel.deliver();

@@ -100,6 +100,34 @@ fn settings_libraries_and_keys_are_taken_over_and_sessions_stay() {
     assert!(said.contains("no host runs"), "{said}");
 }
 
+/// Pages are put together when the plugins are there already: by then the keys must not have changed.
+#[test]
+fn a_reload_that_pages_refuse_leaves_the_keys() {
+    let host = Site::with_store("sqlite").with_clock().start();
+    let site = host.site();
+    let mut ann = host.user_fixture("ann@example.org");
+    host.setup_totp(&mut ann);
+    let former = fs::read(site.path("keys.toml")).expect("keys");
+    assert!(site.run(&["keys", "rotate"]).status.success());
+    let newest = fs::read(site.path("keys.toml")).expect("keys");
+    let status = format!("GET /mfa/challenge/status?challenge={}", host.mfa_pending_challenge(&ann));
+    host.program().ask(&status, Value::Null).expect(200);
+
+    fs::write(site.path("keys.toml"), &former).expect("keys");
+    site.set("pages.logo", "nowhere.png");
+    let (code, said) = reload(site);
+    assert!(code == Some(2) && said.contains("nowhere.png"), "{said}");
+    host.program().ask(&status, Value::Null).expect(200);
+
+    // And a reload that nothing refuses takes them over.
+    site.edit(|config| drop(config.remove("pages")));
+    reloaded(site);
+    host.program().ask(&status, Value::Null).refused(401, "challenge-invalid");
+    fs::write(site.path("keys.toml"), &newest).expect("keys");
+    reloaded(site);
+    host.program().ask(&status, Value::Null).expect(200);
+}
+
 /// What a reload refuses, and a part of what it says. Whatever it is, the host goes on as it was.
 #[test]
 fn whatever_is_wrong_the_old_host_serves_on_and_says_why() {

@@ -21,9 +21,10 @@ pub(crate) struct Changes {
 }
 
 impl Kernel {
-    /// A kernel that can take this one's place: plugins, keys and settings as they are configured now, over the same
-    /// store. Plugins that are the same as before are taken over. Refuses with every reason there is, and then
-    /// nothing has changed. The event loop must have several threads: plugins are registered on this one.
+    /// A kernel that can take this one's place: plugins and settings as they are configured now, over the same store.
+    /// Plugins that are the same as before are taken over. Refuses with every reason there is, and then nothing has
+    /// changed. The keys are looked at and left: both kernels have one ring, which is replaced
+    /// ([`replace_ring`](Self::replace_ring)) when nothing else can refuse. The event loop must have several threads: plugins are registered on this one.
     pub(crate) async fn reload(
         &self,
         config: &Config,
@@ -37,10 +38,10 @@ impl Kernel {
                 "[store] use = \"{wanted}\": a running host keeps its store, which is `{store}`; restart it"
             )));
         }
-        let ring = Ring::of(config).and_then(|ring| self.accepts(&ring).map(|()| ring));
+        let ring = Ring::of(config).and_then(|ring| self.accepts(&ring));
         let registry = apart(|| registry::assemble(config, strict, before));
-        let (ring, registry) = match (ring, registry) {
-            (Ok(ring), Ok(registry)) => (ring, registry),
+        let registry = match (ring, registry) {
+            (Ok(()), Ok(registry)) => registry,
             (ring, registry) => {
                 let ring = ring.err().map(|error| error.to_string());
                 let others = registry.err().unwrap_or_default();
@@ -51,7 +52,6 @@ impl Kernel {
         let pool = if workers == self.pool.workers() { self.pool.clone() } else { Arc::new(pool(workers)?) };
         let kernel = self.succeeded_by(registry, people, Settings::of(config), pool);
         kernel.recall(strict.ungated).await?;
-        kernel.replace_ring(ring).map_err(|error| StartError::one(error.to_string()))?;
         Ok(kernel)
     }
 
