@@ -11,6 +11,7 @@ use axum::{
     body::Body,
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header},
+    response::IntoResponse,
     routing::{any, get},
 };
 use countersign_plugin_api::{Problem, Refusal, Secret};
@@ -120,6 +121,7 @@ async fn decide(host: &Host, received: &Http, found: &Found<'_>) -> Result<Reply
         request: &request,
         config: &host.config,
         id: if let Found::Own(_, id) = found { id } else { "" },
+        proxied: received.proxied,
         agent,
     };
     let decide = |call: &Call<'_>| {
@@ -165,7 +167,9 @@ pub(crate) fn not_allowed(allowed: &[String]) -> Response<Body> {
 /// What an operation or a route replied, with the cookies beside the session's and that of it.
 pub(crate) fn render(session: &http::Cookie, mut reply: Reply) -> Result<Response<Body>, Failure> {
     if let Some(refusal) = reply.refusal.take() {
-        return Err(refusal.into());
+        let mut response = Failure::from(refusal).into_response();
+        further(reply.headers, response.headers_mut());
+        return Ok(response);
     }
     let status = StatusCode::from_u16(reply.status)
         .map_err(|_| Refusal::new(Problem::PluginFault).because("a status that is none"))?;
@@ -207,13 +211,17 @@ pub(crate) fn set_headers(
         let line = if lasts.is_zero() { cookie.remove()? } else { cookie.set(value.expose(), lasts)? };
         headers.append(header::SET_COOKIE, line);
     }
-    for (name, value) in reply.headers {
+    further(reply.headers, headers);
+    Ok(())
+}
+
+fn further(said: Vec<(&'static str, String)>, headers: &mut HeaderMap) {
+    for (name, value) in said {
         // An address may hold what a header cannot; it is left out rather than the answer refused.
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
-    Ok(())
 }
 
 /// A page of a plugin loads nothing, and may post to this site alone.

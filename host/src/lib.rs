@@ -14,6 +14,7 @@ pub mod kernel;
 mod language;
 mod logs;
 mod mail;
+mod notify;
 mod pages;
 mod people;
 mod records;

@@ -13,6 +13,7 @@ use crate::{
     control::Refused,
     http::App,
     kernel::{Changes, Ring, StartError, Strictness},
+    notify::Manager,
 };
 use serde_json::{Value, json};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
@@ -24,6 +25,7 @@ pub(crate) struct Serving {
     listen: Listen,
     host: watch::Sender<Arc<Host>>,
     app: watch::Sender<Arc<App>>,
+    manager: Manager,
     /// Reloads go one after the other, those of the keys alone too: the last one to read the key file wins.
     turn: Mutex<()>,
 }
@@ -51,6 +53,7 @@ impl Serving {
         mut config: Config,
         bound: SocketAddr,
         strict: Strictness,
+        manager: Manager,
     ) -> Result<Self, StartError> {
         let file = config.file.clone();
         let listen = Listen { configured: config.listen, bound };
@@ -58,7 +61,7 @@ impl Serving {
         let host = Host::start(config, strict).await?;
         let app = Arc::new(host.app(strict.unpinned)?);
         let (host, app) = (watch::Sender::new(host), watch::Sender::new(app));
-        Ok(Self { file, strict, listen, host, app, turn: Mutex::default() })
+        Ok(Self { file, strict, listen, host, app, manager, turn: Mutex::default() })
     }
 
     /// The host that serves now.
@@ -70,11 +73,19 @@ impl Serving {
         self.app.subscribe()
     }
 
+    /// Who started it, if anybody waits to be told.
+    pub(crate) fn manager(&self) -> &Manager {
+        &self.manager
+    }
+
     /// Reads configuration, keys and plugins again, and puts a host made of them in place; or says why the old one
     /// stays. Either is logged.
     pub(crate) async fn reload(&self) -> Result<Value, Refused> {
         let _turn = self.turn.lock().await;
-        match self.replace().await {
+        self.manager.reloading();
+        let replaced = self.replace().await;
+        self.manager.ready();
+        match replaced {
             Ok(Changes { changed, removed }) => {
                 tracing::info!(
                     target: "countersign",

@@ -9,6 +9,7 @@
 //!
 //! [`oathtool`], [`scan_qr`], [`sqlite3`]: independent tools · [`smtp`]: a mail server that can be at fault ·
 //! [`receiver`]: the same for webhooks · [`markdown`]: the pages of the documentation ·
+//! [`proxy`]: nginx and Caddy, with what stands before and behind them ·
 //! [`Authority`]: certificates, right and wrong · [`damage`]: libraries that nobody could build · [`fixture`]: plugins
 //! that are bad on purpose · [`Future`]: the interface of tomorrow
 
@@ -16,6 +17,7 @@ mod authority;
 pub mod damage;
 mod future;
 pub mod markdown;
+pub mod proxy;
 pub mod receiver;
 pub mod smtp;
 mod tools;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
-use xtask::{artifacts, ci, demo, qr, siege, site, test};
+use xtask::{artifacts, ci, demo, dist, qr, siege, site, test};
 
 /// Builds, tests and shows Countersign. Nothing but a Rust toolchain and a C compiler is needed to start.
 #[derive(Parser)]
@@ -24,8 +24,8 @@ enum Command {
     /// Runs every test, after installing the tools that they need and building what they run
     ///
     /// The tools are Debian packages (curl, openssl, python3-venv, oathtool, zbar-tools, librsvg2-bin, faketime,
-    /// sqlite3, strace) and, under target/tools, an SMTP server from PyPI (aiosmtpd); only missing ones are installed, and
-    /// named first.
+    /// sqlite3, strace, systemd) and, under target/tools, reverse proxies (nginx, caddy) and an SMTP server from PyPI (aiosmtpd);
+    /// only missing ones are installed, and named first.
     Test {
         /// For cargo-nextest where it is installed, else for `cargo test`. Given any, only what they select is
         /// run; otherwise everything is, the examples in the documentation included
@@ -34,6 +34,11 @@ enum Command {
     },
     /// What a change must pass: formatting, lints, licences and sources of dependencies, and every test
     Ci,
+    /// Packs what is installed: a tarball and a Debian package, with checksums, under target/dist
+    ///
+    /// Built optimised, with the plugins, manual pages, completions, the systemd unit and the examples. SOURCE_DATE_EPOCH
+    /// says how old the files are to be; without it, the last commit does.
+    Dist,
     /// An auth host with a second factor, from nothing: builds, initialises, starts, and shows the way
     ///
     /// Starts the host in the foreground (Ctrl-C ends it) and prints the curl lines that lead from sign-up to a
@@ -62,6 +67,7 @@ fn main() -> ExitCode {
         Command::Build { release } => build(release),
         Command::Test { args } => test::run(&args),
         Command::Ci => ci::run(),
+        Command::Dist => dist::command(),
         Command::Demo { dir, walk } => demo::run(dir.as_deref(), walk),
         Command::Siege(siege) => siege::run(&siege),
         Command::Site => site::run(),

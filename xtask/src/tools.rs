@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A program that the tests run, and the Debian package it comes in.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [(&str, &str); 10] = [
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("python3", "python3"),
@@ -18,7 +18,12 @@ const TOOLS: [(&str, &str); 9] = [
     ("faketime", "faketime"),
     ("sqlite3", "sqlite3"),
     ("strace", "strace"),
+    ("systemd-analyze", "systemd"),
 ];
+
+/// Reverse proxies, and where their packages have them. They are unpacked, not installed: the packages start a server
+/// with the machine.
+const PROXIES: [(&str, &str); 2] = [("nginx", "usr/sbin/nginx"), ("caddy", "usr/bin/caddy")];
 
 /// What the tests run in Python: packages of PyPI, with their hashes.
 const REQUIREMENTS: &str = "tests/smtp/requirements.txt";
@@ -35,6 +40,7 @@ pub fn install_missing() -> Result<()> {
     if !missing.is_empty() {
         install(&missing)?;
     }
+    unpack_proxies()?;
     install_python()
 }
 
@@ -57,6 +63,39 @@ fn install(missing: &[&str]) -> Result<()> {
     }
     let mut install = apt(&["install", "--yes", "--quiet", "--no-install-recommends"]);
     run(install.args(missing)).with_context(|| format!("the tests need these Debian packages: {list}"))
+}
+
+/// One of the proxies: that of the machine, or one of our own under `target/tools`.
+pub fn proxy(name: &str) -> Result<PathBuf> {
+    let packaged = PROXIES.iter().find(|(program, _)| *program == name);
+    let (_, file) = packaged.with_context(|| format!("{name} is no proxy that the tests run"))?;
+    let on_machine = which(name).or_else(|| Some(Path::new("/").join(file)).filter(|path| path.is_file()));
+    on_machine.map_or_else(|| Ok(target_dir()?.join("tools/debian").join(file)), Ok)
+}
+
+fn unpack_proxies() -> Result<()> {
+    let tools = target_dir()?.join("tools");
+    for (name, _) in PROXIES {
+        if proxy(name)?.is_file() {
+            continue;
+        }
+        // A machine that was set up long ago, or has just been made, knows no version that is there.
+        if let Err(error) = run(&mut apt(&["update", "--quiet"])) {
+            println!("{error:#}; trying without");
+        }
+        println!("Unpacking what the tests need (Debian package {name}) into {}", tools.display());
+        let downloads = tools.join(name);
+        fs::create_dir_all(&downloads)?;
+        let mut download = project::command("apt-get");
+        run(download.args(["download", "--quiet", name]).current_dir(&downloads))
+            .with_context(|| format!("the tests need this Debian package: {name}"))?;
+        for package in fs::read_dir(&downloads)? {
+            let mut extract = project::command("dpkg-deb");
+            run(extract.arg("--extract").arg(package?.path()).arg(tools.join("debian")))?;
+        }
+        fs::remove_dir_all(downloads)?;
+    }
+    Ok(())
 }
 
 /// `apt-get`, as root.

@@ -101,6 +101,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) config: &'a Config,
     /// What stands for `{id}` in the row's path.
     pub(crate) id: &'a str,
+    /// Whether a trusted proxy asks, for a request of its own.
+    pub(crate) proxied: bool,
     /// The browser, as it names itself.
     pub(crate) agent: &'a str,
 }

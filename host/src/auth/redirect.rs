@@ -5,24 +5,50 @@ use crate::{
     pages::{CHALLENGE, ENROL, LOGIN, location},
 };
 use axum::http::{HeaderMap, header};
-use countersign_plugin_api::Problem;
+use countersign_plugin_api::{Problem, Refusal, Request};
+use std::borrow::Cow;
 
-/// The page that helps with a refusal, when a browser asks and there is one.
-pub(super) fn to_page(asked: &Asked<'_>, problem: Problem) -> Option<Reply> {
-    let page = match problem {
+/// A longer address is not come back to: three times as long in a query, it would be a request that is refused.
+const MAX_NEXT: usize = 2048;
+
+/// Answers a refusal with the page that helps on: 302 for a browser. Else it is the refusal, and `Location` tells a
+/// proxy where to send a browser itself, since nginx's `auth_request` can pass no redirect on.
+pub(super) fn to_page(asked: &Asked<'_>, refusal: Refusal) -> Result<Reply, Refusal> {
+    let page = match refusal.problem() {
         Problem::SessionRequired => LOGIN,
         Problem::MfaRequired => CHALLENGE,
         Problem::EnrollmentRequired => ENROL,
-        _ => return None,
+        _ => return Err(refusal),
     };
-    let accept = asked.request.header("accept").filter(|_| asked.config.pages.enabled)?;
-    if !accepts_html(accept) {
-        return None;
+    if !asked.config.pages.enabled {
+        return Err(refusal);
     }
-    let next = asked.request.query("next").filter(|next| may_follow(next, asked.config));
-    let page = location(page, next, None);
-    let location = format!("{}{page}", asked.config.public_url.origin());
-    Some(Reply { status: 302, headers: vec![("location", location)], ..Reply::empty() })
+    let next = asked.request.query("next").map(Cow::Borrowed);
+    let next = next.or_else(|| if asked.proxied { original(asked.request, asked.config) } else { None });
+    let next = next.filter(|next| next.len() <= MAX_NEXT && may_follow(next, asked.config));
+    let page = location(page, next.as_deref(), None);
+    let location = ("location", format!("{}{page}", asked.config.public_url.origin()));
+    let reply = if asked.request.header("accept").is_some_and(accepts_html) {
+        Reply { status: 302, ..Reply::empty() }
+    } else {
+        Reply::refused(refusal)
+    };
+    Ok(Reply { headers: vec![location], ..reply })
+}
+
+/// What the browser asked the proxy for: a path here, or a URL elsewhere, not yet looked at. One header names all of
+/// it (`X-Original-URL`), or three do (`X-Forwarded-Proto`, `-Host` and `-Uri`).
+fn original<'a>(request: &'a Request<'_>, config: &Config) -> Option<Cow<'a, str>> {
+    let said = |name| std::str::from_utf8(request.header(name)?).ok();
+    let here = config.public_url.origin();
+    if let Some(url) = said("x-original-url") {
+        let path = url.strip_prefix(here).filter(|path| path.starts_with('/'));
+        return Some(path.unwrap_or(url).into());
+    }
+    let (scheme, host) = (said("x-forwarded-proto")?, said("x-forwarded-host")?);
+    let path = said("x-forwarded-uri").filter(|path| path.starts_with('/'))?;
+    let origin = format!("{scheme}://{host}");
+    Some(if origin.eq_ignore_ascii_case(here) { path.into() } else { format!("{origin}{path}").into() })
 }
 
 /// Whether it is a browser that asks, and for something to look at.

@@ -36,10 +36,11 @@ pub(super) fn me(call: &Call<'_>, _asked: &Asked<'_>) -> Result<Reply, Refusal> 
     Ok(Reply::json(200, body))
 }
 
-/// `GET /verify`: what a reverse proxy asks. A browser that is refused is sent to the page that helps it on.
+/// `GET /verify`: what a reverse proxy asks. A browser that is refused is sent to the page that helps it on; any
+/// other is told which it is.
 pub(super) fn verify(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal> {
     if let Err(refusal) = require(call, Need::Content) {
-        return redirect::to_page(asked, refusal.problem()).ok_or(refusal);
+        return redirect::to_page(asked, refusal);
     }
     let subject = &caller(call)?.subject;
     let mut headers = vec![("remote-user", subject.id.clone()), ("remote-role", subject.role.clone())];

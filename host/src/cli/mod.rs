@@ -36,6 +36,7 @@ use clap::{
 };
 use failure::Failure;
 use report::Report;
+use serde_json::json;
 use std::{
     io::{self, Write},
     net::SocketAddr,
@@ -109,6 +110,17 @@ Example:
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
+    },
+    /// Write the manual pages of this command and of those below it.
+    #[command(
+        hide = true,
+        after_help = "\
+Example:
+  countersign man ~/.local/share/man/man1"
+    )]
+    Man {
+        /// The directory, which must be there.
+        dir: PathBuf,
     },
 }
 
@@ -367,6 +379,12 @@ fn dispatch(cli: Cli) -> Result<Option<Report>, Failure> {
         Command::Mfa(command) => mfa::run(config, command),
         Command::Outbox(command) => outbox::run(config, &command),
         Command::Audit(Audit::Tail(tail)) => return audit::run(config, &tail, json).map(|()| None),
+        Command::Man { dir } => {
+            let written = clap_mangen::generate_to(Cli::command(), &dir);
+            written.map_err(|error| Failure::new(format_args!("{}: {error}", dir.display())))?;
+            let text = format!("The manual pages are in {}.", dir.display());
+            Ok(Report::new(&text, json!({ "written": dir })))
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "countersign", &mut script);

@@ -5,6 +5,7 @@ use crate::{
     control::{Control, DataDir},
     http::{Server, ServerLimits},
     logs::{self, Format},
+    notify::Manager,
     serving::Serving,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -82,7 +83,8 @@ async fn serve(config: Config, dev: bool, data_dir: &DataDir, limits: ServerLimi
     let unbound = |error| Failure::new(format_args!("listen = \"{listen}\": {error}"));
     let server = Server::bind(listen, limits).await.map_err(unbound)?;
     let address = server.local_addr().map_err(unbound)?;
-    let serving = Arc::new(Serving::start(config, address, check::strictness(dev)).await?);
+    let serving =
+        Arc::new(Serving::start(config, address, check::strictness(dev), Manager::of_environment()).await?);
     let socket = Control::bind(data_dir);
     let control =
         socket.map_err(|error| Failure::new(format_args!("the control socket in data_dir: {error}")))?;
@@ -93,6 +95,7 @@ async fn serve(config: Config, dev: bool, data_dir: &DataDir, limits: ServerLimi
         %address, public_url = serving.host().config.public_url.origin(), version = env!("CARGO_PKG_VERSION"),
         "listening on {url}"
     );
+    serving.manager().ready();
     let (stop, stopping) = watch::channel(false);
     let stopped = || {
         let mut stopping = stopping.clone();
@@ -100,10 +103,18 @@ async fn serve(config: Config, dev: bool, data_dir: &DataDir, limits: ServerLimi
             let _ = stopping.wait_for(|stop| *stop).await;
         }
     };
-    tokio::join!(server.run(serving.apps(), stopped()), control.run(serving.clone(), stopped()), async {
-        signals.wait(&serving).await;
-        let _ = stop.send(true);
-    });
+    let to_the_end = async {
+        tokio::join!(server.run(serving.apps(), stopped()), control.run(serving.clone(), stopped()), async {
+            signals.wait(&serving).await;
+            serving.manager().stopping();
+            let _ = stop.send(true);
+        })
+    };
+    // Signs of life go on while what was begun is answered.
+    tokio::select! {
+        _ = to_the_end => {}
+        never = serving.manager().beat() => match never {},
+    }
     serving.host().kernel.write_counts().await;
     tracing::info!(target: "countersign", "stopped");
     Ok(())

@@ -72,6 +72,7 @@ impl App {
         let (mut parts, body) = request.into_parts();
         let id = RequestId::next();
         let peer = self.site.client(arrival.socket, &parts.headers);
+        let proxied = self.site.trusts(arrival.socket.to_canonical());
         let line = Line::new(id, peer, &parts);
         let under_api =
             parts.uri.path().strip_prefix(API).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]));
@@ -81,7 +82,7 @@ impl App {
 
         let response = match self.receive(&arrival, &parts, Body::new(body)).await {
             Ok(body) => {
-                parts.extensions.insert(Checked { peer, id });
+                parts.extensions.insert(Checked { peer, proxied, id });
                 let span = tracing::info_span!(target: "countersign::http", "request", %id);
                 self.route(Request::from_parts(parts, Body::from(body)), span).await
             }

@@ -26,6 +26,8 @@ pub struct Call {
     pub body: Bytes,
     /// The client's address, as far as it can be trusted.
     pub peer: IpAddr,
+    /// Whether a trusted proxy sent it: what it says of the request that it forwards counts.
+    pub proxied: bool,
     /// The number under which the log knows this request.
     pub id: RequestId,
 }
@@ -34,6 +36,7 @@ pub struct Call {
 #[derive(Clone, Copy)]
 pub(super) struct Checked {
     pub(super) peer: IpAddr,
+    pub(super) proxied: bool,
     pub(super) id: RequestId,
 }
 
@@ -42,12 +45,12 @@ impl<S: Send + Sync> FromRequest<S> for Call {
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Failure> {
         let (mut parts, body) = request.into_parts();
-        let Checked { peer, id } = Checked::from_request_parts(&mut parts, state).await?;
+        let Checked { peer, proxied, id } = Checked::from_request_parts(&mut parts, state).await?;
         // It was collected before it was routed.
         let body = axum::body::to_bytes(body, super::limits::MAX_BODY)
             .await
             .map_err(|error| Refusal::new(Problem::TooLarge).because(error))?;
-        Ok(Self { method: parts.method, uri: parts.uri, headers: parts.headers, body, peer, id })
+        Ok(Self { method: parts.method, uri: parts.uri, headers: parts.headers, body, peer, proxied, id })
     }
 }
 
@@ -173,6 +176,7 @@ mod tests {
             uri: "/api/auth/mfa/challenge/status?challenge=v1.a%2E".parse().unwrap(),
             headers,
             body: Bytes::from_static(b"{}"),
+            proxied: false,
             peer: "192.0.2.1".parse().unwrap(),
             id: RequestId::next(),
         };

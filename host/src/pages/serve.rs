@@ -122,7 +122,8 @@ impl Showing<'_> {
         let uri = Uri::try_from(format!("{}{path}", api::MOUNT)).map_err(broken)?;
         let mut headers = self.http.headers.clone();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let call = Http { method, uri, headers, body, peer: self.http.peer, id: self.http.id };
+        let Http { peer, proxied, id, .. } = *self.http;
+        let call = Http { method, uri, headers, body, peer, proxied, id };
         api::ask(self.host, &call).await
     }
 
