@@ -80,7 +80,12 @@ impl Kernel {
                         })?);
                     }
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    if error == StoreError::Unknown {
+                        self.outbox.expect(aftermath.outgoing);
+                    }
+                    return Err(error.into());
+                }
             }
         }
     }

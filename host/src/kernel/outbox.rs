@@ -69,6 +69,11 @@ impl Outbox {
         }
     }
 
+    /// Nobody knows whether these were kept. Those that were are due, once the store has had time to write them.
+    pub(super) fn expect(self: &Arc<Self>, keys: Vec<Vec<u8>>) {
+        keys.into_iter().for_each(|key| self.again(key, Duration::from_secs(WAITS[0])));
+    }
+
     /// The next turn of a message comes now, whenever it would have come, unless it is under way.
     fn hurry(&self, key: Vec<u8>) {
         self.next(key, true);

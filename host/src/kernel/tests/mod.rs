@@ -30,6 +30,8 @@ pub(super) struct Plain {
     /// Answered instead of applying, and then forgotten.
     next: Mutex<Vec<Result<(), StoreError>>>,
     forget: Mutex<bool>,
+    /// Applies the next batch, and says that it does not know.
+    unsure: Mutex<bool>,
 }
 
 impl Plain {
@@ -74,7 +76,8 @@ impl Store for Plain {
             return std::mem::forget(done);
         }
         let told = self.next.lock().pop();
-        done.finish(told.unwrap_or_else(|| self.apply_now(&batch)));
+        let made = told.unwrap_or_else(|| self.apply_now(&batch));
+        done.finish(if std::mem::take(&mut *self.unsure.lock()) { Err(StoreError::Unknown) } else { made });
     }
     fn scan(
         &self,

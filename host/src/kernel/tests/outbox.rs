@@ -135,6 +135,22 @@ async fn what_may_have_been_taken_is_not_sent_twice_and_is_recorded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_changes_that_nobody_knows_of_those_that_were_kept_have_their_message_sent() {
+    let office = office(Vec::new());
+    office.open();
+    office.write(&draft(&office.kernel, 300)).await.unwrap();
+    assert!(office.settles_within(5).await, "the worker has looked what was left");
+    *office.store.unsure.lock() = true;
+    assert!(office.write(&draft(&office.kernel, 300)).await.is_err());
+    office.store.next.lock().push(Err(StoreError::Unknown));
+    assert!(office.write(&draft(&office.kernel, 300)).await.is_err());
+    assert_eq!(office.waiting().await, 1);
+    assert!(office.settles_within(60).await);
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert_eq!(office.post.subjects().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_operator_sees_what_waits_and_brings_it_forward_once() {
     let office = office(vec![later(), later()]);
     office.open();
