@@ -1,9 +1,9 @@
 //! `keys`: the key ring.
-use super::{Failure, Keys, Report, check, report::table};
+use super::{Failure, Keys, Report, check, report::table, store};
 use crate::{
     config::Config,
     control::{Operation, ask},
-    kernel::{Key, KeyError, Ring, State},
+    kernel::{Key, KeyError, Ring, Role, State},
 };
 use countersign_plugin_api::Time;
 use serde_json::json;
@@ -74,14 +74,24 @@ fn rotate(config: &Config) -> Result<Report, Failure> {
 }
 
 fn retire(config: &Config, kid: &str) -> Result<Report, Failure> {
-    change(config, |ring| ring.retire(kid, now(), LONGEST_TOKEN))?;
+    let ring = Ring::of(config).map_err(Failure::usage)?;
+    // Once superseded a key seals nothing more, so that what is counted can only become less.
+    let has_sealed =
+        |key: &Key| key.kid_text() == kid && key.role() == Role::Seal && key.state() == State::VerifyOnly;
+    let is_of_store = ring.keys().iter().any(has_sealed);
+    let records = if is_of_store { store::count(config, &[kid.to_owned()])? } else { 0 };
+    change(config, |ring| ring.retire(kid, now(), LONGEST_TOKEN, records))?;
     let reloaded = reload(config)?;
-    let text = format!("{kid} is gone, and whatever it has signed is refused; {}", told(reloaded));
+    let what = if is_of_store { "no record needs it" } else { "whatever it has signed is refused" };
+    let text = format!("{kid} is gone, and {what}; {}", told(reloaded));
     Ok(Report::new(text, json!({ "kid": kid, "host_reloaded": reloaded })))
 }
 
 /// Reads, changes and replaces the key file, one such change at a time.
-fn change<T>(config: &Config, change: impl FnOnce(&mut Ring) -> Result<T, KeyError>) -> Result<T, Failure> {
+pub(super) fn change<T>(
+    config: &Config,
+    change: impl FnOnce(&mut Ring) -> Result<T, KeyError>,
+) -> Result<T, Failure> {
     let file = &config.keys_file;
     let folder = file.parent().unwrap_or(Path::new("/"));
     let locked = File::open(folder).and_then(|folder| folder.lock().map(|()| folder));
@@ -94,7 +104,7 @@ fn change<T>(config: &Config, change: impl FnOnce(&mut Ring) -> Result<T, KeyErr
 }
 
 /// Has a running host take the file over; false when none runs.
-fn reload(config: &Config) -> Result<bool, Failure> {
+pub(super) fn reload(config: &Config) -> Result<bool, Failure> {
     let kept = |why: String| {
         let file = config.keys_file.display();
         Failure::new(format_args!("{file} is changed, and the running host keeps its old keys: {why}"))

@@ -222,10 +222,10 @@ enum Keys {
     /// The old one still checks those that it has signed. A running host takes it over at once.
     #[command(after_help = "Example:\n  countersign keys rotate")]
     Rotate,
-    /// Remove a token key that was rotated out.
+    /// Remove a key that was superseded: a token key by `keys rotate`, a sealing key by `store reseal`.
     ///
-    /// Refused while anything may still need it: a token lives up to an hour after its key was rotated out. A
-    /// running host takes it over at once.
+    /// Refused while anything may still need it: a token lives up to an hour after its key was rotated out, and no
+    /// record may be left under a sealing key, which all are asked about. A running host takes it over at once.
     #[command(after_help = "Example:\n  countersign keys retire 1f3a5c77")]
     Retire {
         /// The key's id, from `keys list`.

@@ -89,6 +89,11 @@ pub(crate) enum Operation {
         /// `next` of the page before.
         after: Option<String>,
     },
+    /// Seal records anew, a page of them.
+    StoreReseal {
+        /// `next` of the page before.
+        after: Option<String>,
+    },
     /// Take over configuration, keys and plugins.
     Reload,
     /// The messages that wait to be sent.
@@ -181,6 +186,7 @@ pub(crate) async fn perform(kernel: &Kernel, operation: Operation) -> Result<Val
         }
         Op::StoreUsage => store::usage(kernel).await,
         Op::StorePage { after } => store::page(kernel, after.as_deref()).await,
+        Op::StoreReseal { after } => store::reseal(kernel, after.as_deref()).await,
         Op::Gate => kernel.gated_by().await.map(|plugin| json!({ "gate": plugin })),
         Op::Disarm => kernel.disarm().await.map(|()| json!({})),
     };

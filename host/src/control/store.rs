@@ -21,9 +21,22 @@ pub(super) async fn usage(kernel: &Kernel) -> Result<Value, Refusal> {
 }
 
 pub(super) async fn page(kernel: &Kernel, after: Option<&str>) -> Result<Value, Refusal> {
-    let after = after.map(|text| STANDARD_NO_PAD.decode(text)).transpose();
-    let after = after.map_err(|_| Refusal::malformed("`after` is no key"))?;
+    let after = place(after)?;
     one(kernel, |call| read(call, after.as_deref())).await
+}
+
+pub(super) async fn reseal(kernel: &Kernel, after: Option<&str>) -> Result<Value, Refusal> {
+    let done = kernel.reseal(place(after)?.as_deref()).await?;
+    Ok(json!({
+        "kid": kernel.sealing_kid(), "seen": done.seen, "resealed": done.written, "passed": done.passed,
+        "unreadable": done.unreadable, "next": done.next.map(|key| STANDARD_NO_PAD.encode(key)),
+    }))
+}
+
+/// Where a page begins.
+fn place(after: Option<&str>) -> Result<Option<Vec<u8>>, Refusal> {
+    let after = after.map(|text| STANDARD_NO_PAD.decode(text)).transpose();
+    after.map_err(|_| Refusal::malformed("`after` is no key"))
 }
 
 fn read(call: &Call<'_>, after: Option<&[u8]>) -> Result<Value, Refusal> {

@@ -75,6 +75,11 @@ impl Inventory {
     }
 }
 
+/// The id of the key that a record says it was sealed with.
+pub(crate) fn sealed_with(sealed: &[u8]) -> Option<String> {
+    Seal::kid_in(sealed).map(|kid| super::hex(&kid))
+}
+
 /// View and name of a key.
 fn parts(key: &[u8]) -> Option<(&str, &[u8])> {
     let rest = key.get(8..)?;

@@ -23,6 +23,7 @@ mod placement;
 mod quarantine;
 mod registry;
 mod reload;
+mod reseal;
 mod seal;
 mod token;
 mod view;
@@ -39,7 +40,7 @@ pub use registry::{PluginInfo, StartError, Strictness};
 pub(crate) use act::{Answer, Granted, PluginCookie, SignIn, absorb};
 pub(crate) use call::Call;
 pub(crate) use hashing::Cost;
-pub(crate) use inventory::{Inventory, unreadable_with};
+pub(crate) use inventory::{Inventory, sealed_with, unreadable_with};
 pub(crate) use keys::fill;
 pub(crate) use outbox::GROUP as OUTBOX;
 pub(crate) use path::matches;
@@ -304,17 +305,24 @@ impl Kernel {
         self.clock.now()
     }
 
-    /// Replaces the keys that sign and check tokens. The keys that the store needs must be the same.
+    /// Replaces the keys that sign and check tokens, and that seal. The other keys that the store needs must be the
+    /// same, and the one that has sealed so far must be there to open what it has sealed.
     pub fn replace_ring(&self, ring: Ring) -> Result<(), KeyError> {
         self.accepts(&ring)?;
-        *self.ring.write() = Arc::new(ring);
+        let ring = Arc::new(ring);
+        let mut salt = [0; 16];
+        keys::fill(&mut salt);
+        self.seal.replace(ring.clone(), salt).map_err(|_| KeyError::changed())?;
+        *self.ring.write() = ring;
         Ok(())
     }
 
     fn accepts(&self, ring: &Ring) -> Result<(), KeyError> {
         let before = self.ring();
         let same = |role| before.active(role).map(Key::kid) == ring.active(role).map(Key::kid);
-        if [Role::Seal, Role::Index, Role::Pepper].into_iter().all(same) {
+        let seals = before.active(Role::Seal).map(Key::kid);
+        let opens = ring.keys().iter().any(|key| key.role() == Role::Seal && Some(key.kid()) == seals);
+        if opens && [Role::Index, Role::Pepper].into_iter().all(same) {
             Ok(())
         } else {
             Err(KeyError::changed())

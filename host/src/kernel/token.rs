@@ -143,7 +143,7 @@ mod tests {
         let first = ring.active(Role::Token).unwrap().kid_text();
         ring.rotate(at(2));
         assert!(open(&ring, AUDIENCE, "mfa", &token, at(3)).is_some(), "rotation keeps it");
-        ring.retire(&first, at(900), std::time::Duration::from_secs(1)).unwrap();
+        ring.retire(&first, at(900), std::time::Duration::from_secs(1), 0).unwrap();
         assert_eq!(open(&ring, AUDIENCE, "mfa", &token, at(3)), None, "retiring ends it");
     }
 }

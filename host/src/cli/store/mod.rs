@@ -1,10 +1,14 @@
-//! `store`: all that lies in a store, counted, checked, and moved to another.
+//! `store`: all that lies in a store, counted, checked, and moved to another, or under another key.
 mod check;
 mod copy;
 mod records;
+mod reseal;
 mod stats;
 
 use super::{Failure, Report, check::settings};
+
+pub(super) use reseal::count;
+
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +47,15 @@ Example: from memory to SQLite
         #[arg(long)]
         force: bool,
     },
+    /// Encrypt everything with a new key.
+    ///
+    /// A new sealing key is added to the key file, a running host takes it over, and every record is written anew under
+    /// it. The old one opens what is left until `keys retire` removes it. If this is interrupted, say it again:
+    /// it goes on with the key that it made. Backups made before need the old key.
+    #[command(after_help = "\
+Example:
+  countersign store reseal && sleep 60 && countersign keys retire 1f3a5c77")]
+    Reseal,
 }
 
 pub(super) fn run(file: &Path, command: &Store, json: bool) -> Result<Report, Failure> {
@@ -50,6 +63,7 @@ pub(super) fn run(file: &Path, command: &Store, json: bool) -> Result<Report, Fa
     match command {
         Store::Stats => stats::run(&config),
         Store::Check => check::run(&config),
+        Store::Reseal => reseal::run(&config, json),
         Store::Copy { to, force } => copy::run(&config, to, *force, json),
     }
 }

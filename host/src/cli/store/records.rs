@@ -26,6 +26,11 @@ impl<'c> Records<'c> {
         self.reach.perform(Operation::StoreUsage)
     }
 
+    /// Has the next records after a key sealed anew.
+    pub(super) fn reseal(&mut self, after: Option<&str>) -> Result<Value, Failure> {
+        self.reach.perform(Operation::StoreReseal { after: after.map(Into::into) })
+    }
+
     /// The records after a key, in ascending order, and the key after which there are more.
     pub(super) fn page(&mut self, after: Option<&[u8]>) -> Result<(Vec<Record>, Option<Vec<u8>>), Failure> {
         let after = after.map(|key| STANDARD_NO_PAD.encode(key));

@@ -48,6 +48,9 @@ pub enum State {
     VerifyOnly,
 }
 
+/// So long a write that was sealed may take to arrive in the store: far longer than anybody waits for it.
+const UNDER_WAY: Duration = Duration::from_mins(1);
+
 /// The id of a key: four bytes, shown as eight hexadecimal digits.
 pub(super) type Kid = [u8; 4];
 
@@ -201,8 +204,16 @@ impl Ring {
 
     /// A new key signs tokens from now on; the old one still checks those it has signed. Answers its id.
     pub fn rotate(&mut self, now: Time) -> String {
-        self.superseded(Role::Token, Some(now));
-        self.keys.push(Key::generate(Role::Token, now));
+        self.renew(Role::Token, now)
+    }
+    /// A new key seals from now on; the old one still opens what it has sealed. Answers its id.
+    pub fn reseal(&mut self, now: Time) -> String {
+        self.renew(Role::Seal, now)
+    }
+
+    fn renew(&mut self, role: Role, now: Time) -> String {
+        self.superseded(role, Some(now));
+        self.keys.push(Key::generate(role, now));
         self.keys.last().map(Key::kid_text).unwrap_or_default()
     }
 
@@ -214,29 +225,61 @@ impl Ring {
     }
 
     /// Removes a key that nothing needs any more: one that signs no tokens, and whose last token has expired
-    /// `longest` after it signed none.
-    pub fn retire(&mut self, kid: &str, now: Time, longest: Duration) -> Result<(), KeyError> {
+    /// `longest` after it signed none; or one that has sealed none of the `records` in the store.
+    pub fn retire(&mut self, kid: &str, now: Time, longest: Duration, records: u64) -> Result<(), KeyError> {
         let Some(at) = self.keys.iter().position(|key| key.kid_text() == kid) else {
             return refuse(format!("there is no key `{kid}`; `countersign keys list` shows them"));
         };
         let key = &self.keys[at];
-        if key.role != Role::Token {
-            let (kid, role) = (key.kid_text(), key.role.name());
-            return refuse(format!(
-                "the store needs the {role} key {kid}: what it protects could not be read without it"
-            ));
-        }
-        if key.state == State::Active {
-            return refuse(format!("the key {kid} signs new tokens; run `countersign keys rotate` first"));
-        }
-        let free_at = key.superseded_at.unwrap_or(now) + longest;
-        if now < free_at {
-            return refuse(format!(
-                "tokens that the key {kid} has signed are good until {free_at}; retire it then"
-            ));
+        let is_active = key.state == State::Active;
+        let free_after = |time| key.superseded_at.unwrap_or(now) + time;
+        match key.role {
+            Role::Token if is_active => {
+                return refuse(format!(
+                    "the key {kid} signs new tokens; run `countersign keys rotate` first"
+                ));
+            }
+            Role::Token if now < free_after(longest) => {
+                return refuse(format!(
+                    "tokens that the key {kid} has signed are good until {}; retire it then",
+                    free_after(longest)
+                ));
+            }
+            Role::Seal if is_active => {
+                return refuse(format!(
+                    "the key {kid} seals what is stored; run `countersign store reseal` first"
+                ));
+            }
+            Role::Seal if records > 0 => {
+                return refuse(format!(
+                    "the key {kid} has sealed {records} of the records in the store, which could not be read without it; run `countersign store reseal` first"
+                ));
+            }
+            Role::Seal if now < free_after(UNDER_WAY) => {
+                return refuse(format!(
+                    "what was being written when the key {kid} was superseded may still arrive; retire it from {} on",
+                    free_after(UNDER_WAY)
+                ));
+            }
+            Role::Index | Role::Pepper => {
+                let role = key.role.name();
+                return refuse(format!(
+                    "the store needs the {role} key {kid}: what it protects could not be read without it"
+                ));
+            }
+            Role::Token | Role::Seal => {}
         }
         self.keys.remove(at);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Ring {
+    /// The same keys once more.
+    pub(super) fn copy(&self) -> Self {
+        let copy = |key: &Key| Key { secret: Secret::new(*key.secret.expose()), ..*key };
+        Self { keys: self.keys.iter().map(copy).collect() }
     }
 }
 
@@ -254,15 +297,26 @@ mod tests {
         let first = ring.active(Role::Token).unwrap().kid_text();
         let seal = ring.active(Role::Seal).unwrap().kid_text();
         let longest = Duration::from_mins(5);
-        assert!(ring.retire(&first, at(0), longest).is_err(), "it signs");
-        assert!(ring.retire(&seal, at(0), longest).is_err(), "the store needs it");
-        assert!(ring.retire("../../x", at(0), longest).is_err());
+        assert!(ring.retire(&first, at(0), longest, 0).is_err(), "it signs");
+        assert!(ring.retire(&seal, at(9999), longest, 0).is_err(), "it seals");
+        for role in [Role::Index, Role::Pepper] {
+            let kid = ring.active(role).unwrap().kid_text();
+            assert!(ring.retire(&kid, at(9999), longest, 0).is_err(), "the store needs it");
+        }
+        assert!(ring.retire("../../x", at(0), longest, 0).is_err());
         let second = ring.rotate(at(100));
         assert_ne!(first, second);
-        assert!(ring.retire(&first, at(399), longest).is_err(), "a token may live");
-        ring.retire(&first, at(400), longest).unwrap();
+        assert!(ring.retire(&first, at(399), longest, 0).is_err(), "a token may live");
+        ring.retire(&first, at(400), longest, 0).unwrap();
         assert!(ring.by_kid(ring.active(Role::Token).unwrap().kid()).is_some());
         assert_eq!(ring.keys.len(), 4);
+
+        let next = ring.reseal(at(500));
+        let why = ring.retire(&seal, at(9999), longest, 7).unwrap_err().to_string();
+        assert!(why.contains("sealed 7 of"), "{why}");
+        assert!(ring.retire(&seal, at(559), longest, 0).is_err(), "a write may be under way");
+        ring.retire(&seal, at(560), longest, 0).unwrap();
+        assert_eq!(ring.active(Role::Seal).map(Key::kid_text), Some(next));
     }
 
     #[test]

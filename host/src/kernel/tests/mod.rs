@@ -2,6 +2,7 @@
 mod audit;
 mod outbox;
 mod reload;
+mod reseal;
 
 use super::*;
 use countersign_plugin_api::{

@@ -34,8 +34,17 @@ async fn a_kernel_goes_with_its_last_request_and_time_and_keys_go_on() {
     new.deliver();
     assert!(new.now() >= old.now(), "a reload does not set the clock back");
     assert!(new.replace_ring(Ring::generate(Time::EPOCH)).is_err(), "the keys of the store stay");
-    *new.ring.write() = Arc::new(Ring::generate(Time::EPOCH));
+    new.replace_ring({
+        let mut ring = new.ring().copy();
+        ring.rotate(Time::EPOCH);
+        ring
+    })
+    .unwrap();
     assert!(Arc::ptr_eq(&old.ring(), &new.ring()), "a key that is rotated is known to both");
+    let mut rotated = old.ring().copy();
+    rotated.reseal(Time::EPOCH);
+    old.replace_ring(rotated.copy()).unwrap();
+    assert_eq!(old.sealing_kid(), new.sealing_kid(), "another sealing key is used by both at once");
     let gone = Arc::downgrade(&old);
     let running = old.run(&NOWHERE, counted).await;
     assert_eq!((running.ok(), gone.strong_count()), (Some(1), 1));
