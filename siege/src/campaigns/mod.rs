@@ -3,6 +3,7 @@ mod crash;
 mod faults;
 mod flood;
 mod linear;
+mod mail;
 mod parsers;
 mod plugins;
 mod races;
@@ -43,6 +44,7 @@ campaigns! {
     faults, "a full disk, a store that fails, and what is synced before an answer";
     plugins, "plugins that panic, hang, or are not what was pinned";
     flood, "more of everything than there is room for";
+    mail, "mail servers that are slow, gone or hostile";
     tokens, "tokens that are nearly right";
     secrecy, "where secrets could be left behind";
     timing, "whether answers tell a known address from an unknown one";

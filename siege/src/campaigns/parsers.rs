@@ -221,7 +221,7 @@ fn body(fields: &[&str], random: &mut StdRng) -> Vec<u8> {
     let mut object = serde_json::Map::new();
     for field in fields {
         if random.random_bool(0.9) {
-            object.insert((*field).into(), value(random, 0));
+            object.insert((*field).into(), meant(field, random));
         }
     }
     if random.random_ratio(1, 10) {
@@ -244,6 +244,25 @@ fn body(fields: &[&str], random: &mut StdRng) -> Vec<u8> {
         _ => {}
     }
     bytes
+}
+
+/// What the field is meant to hold, odd as it may be, or anything: if all fields were odd, the first would hide the
+/// others.
+fn meant(field: &str, random: &mut StdRng) -> Value {
+    if random.random_ratio(1, 4) {
+        return value(random, 0);
+    }
+    match field {
+        "session" => ["bearer", "cookie"][random.random_range(0..2)].into(),
+        "trust_browser" => random.random::<bool>().into(),
+        "email" => format!("{}@example.org", text(random)).into(),
+        "code" if random.random_bool(0.5) => format!("{:06}", random.random_range(0..1_000_000)).into(),
+        "challenge" | "token" if random.random_bool(0.5) => {
+            format!("v1.{}.{}.{}", escape(&text(random)), escape(&text(random)), escape(&text(random))).into()
+        }
+        "password" | "new_password" | "current_password" => format!("twelve letters {}", text(random)).into(),
+        _ => text(random).into(),
+    }
 }
 
 fn value(random: &mut StdRng, depth: usize) -> Value {
