@@ -71,7 +71,7 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     );
     judge(
         "R51",
-        "requests under way at each kill: at least 50",
+        "requests under way: at least 50 at nine of ten kills",
         format!("{many} of {kills} kills, least {least}"),
         many * 10 >= kills * 9,
     );
