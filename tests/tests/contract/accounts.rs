@@ -1,6 +1,6 @@
 //! The host's own rows: accounts, logins, sessions, passwords.
 use crate::{Case, Stage, provoke};
-use countersign_tests::{Host, NONE, PASSWORD, Reply, Site, User};
+use countersign_tests::{Client, Host, NONE, PASSWORD, Reply, Site, User};
 use serde_json::{Value, json};
 
 const NEW_PASSWORD: &str = "staple battery horse correct";
@@ -9,11 +9,12 @@ fn change(current: &str, new: &str) -> Value {
     json!({ "current_password": current, "new_password": new })
 }
 
-/// Five passwords that are wrong, the last of them answered like the first.
-fn use_up_password(stage: &Stage, email: &str) {
+/// Five passwords that are wrong, the last of them answered like the first. A browser that has signed in before has
+/// tries of its own.
+fn use_up_password(client: &mut Client, email: &str) {
     let wrong = json!({ "email": email, "password": "wrong horse battery staple" });
     for _ in 0..5 {
-        stage.browser().ask("POST /login", &wrong).refused(401, "invalid-credentials");
+        client.ask("POST /login", &wrong).refused(401, "invalid-credentials");
     }
 }
 
@@ -113,11 +114,11 @@ const LOGIN: &[Case] = &[
     }),
     ("POST /login", "429 locked", |stage| {
         let (_, user) = stage.somebody();
-        use_up_password(stage, &user.email);
+        use_up_password(&mut stage.browser(), &user.email);
         let locked = stage.browser().ask("POST /login", user.credentials());
         // A name that belongs to nobody locks alike.
         let nobody = stage.new_address();
-        use_up_password(stage, &nobody);
+        use_up_password(&mut stage.browser(), &nobody);
         let body = json!({ "email": nobody, "password": PASSWORD });
         stage.browser().ask("POST /login", body).refused(429, "locked");
         stage.later(900);
@@ -230,7 +231,7 @@ const PASSWORDS: &[Case] = &[
     }),
     ("POST /reauthenticate", "429 locked", |stage| {
         let (mut browser, user) = stage.somebody();
-        use_up_password(stage, &user.email);
+        use_up_password(&mut browser, &user.email);
         browser.ask("POST /reauthenticate", json!({ "password": PASSWORD }))
     }),
     ("POST /password/change", "204", |stage| {
@@ -267,7 +268,7 @@ const PASSWORDS: &[Case] = &[
     }),
     ("POST /password/change", "429 locked", |stage| {
         let (mut browser, user) = stage.somebody();
-        use_up_password(stage, &user.email);
+        use_up_password(&mut browser, &user.email);
         browser.ask("POST /password/change", change(PASSWORD, NEW_PASSWORD))
     }),
 ];

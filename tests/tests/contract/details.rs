@@ -162,9 +162,10 @@ fn mails_have_one_code_or_one_link_and_notices_neither() {
     let new = json!({ "current_password": PASSWORD, "new_password": "staple battery horse correct" });
     browser.ask("POST /password/change", new).expect(204);
     browser.ask("POST /mfa/totp/disable", json!({})).expect(204);
-    // Sent with the changes above, so they come: a factor added, codes made, a password changed, a factor removed.
+    // Sent with the changes above, so they come: a factor added, a sign-in from a new browser, codes made, a password
+    // changed, a factor removed.
     let is_notice = |mail: &countersign_tests::Mail| !mail.text.contains("token=") && !holds_code(&mail.text);
-    let notices = stage.site().mailbox().wait_for(4, |mail| mail.to == user.email && is_notice(mail));
+    let notices = stage.site().mailbox().wait_for(5, |mail| mail.to == user.email && is_notice(mail));
     assert!(notices.iter().all(|mail| !mail.raw.contains(user.secret())));
     let code = stage.site().mailbox().take_where(&user.email, |mail| holds_code(&mail.text));
     assert_eq!(code.code().len(), 6);
