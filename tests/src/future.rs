@@ -40,8 +40,8 @@ const ADDED: [(&str, &str, &str); 7] = [
     ),
     (
         "abi/objects.rs",
-        "decider: DeciderObject, reason: &mut Flat) -> u32;\n}",
-        "decider: DeciderObject, reason: &mut Flat) -> u32;\n    fn add_more(&mut self, _entry: &Flat) -> u32 {\n        7\n    }\n}",
+        "    fn add_data(&mut self, entry: &Flat, reason: &mut Flat) -> u32;\n}",
+        "    fn add_data(&mut self, entry: &Flat, reason: &mut Flat) -> u32;\n    fn add_more(&mut self, _entry: &Flat) -> u32 {\n        7\n    }\n}",
     ),
     // The newer host asks for what an older store does not have, and gets the answer of the body.
     (

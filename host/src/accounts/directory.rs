@@ -1,5 +1,5 @@
 //! The directory: accounts in pages, and the end of one.
-use super::{Account, DIRECTORY, Email, Entry, by_id, key};
+use super::{Account, DIRECTORY, Email, Entry, RECORD, key};
 use crate::{
     kernel::{Call, HOST},
     records::decode,
@@ -34,7 +34,7 @@ pub(crate) fn search(
             if !entry.email.to_lowercase().contains(&query) {
                 continue;
             }
-            accounts.extend(by_id(call, &entry.id)?);
+            accounts.extend(shown(call, &entry.id)?);
             if accounts.len() == limit {
                 return Ok((accounts, Some(name)));
             }
@@ -45,6 +45,13 @@ pub(crate) fn search(
         }
     }
     Ok((accounts, after))
+}
+
+/// The account of that id, only to be shown: a page of them is more than the batch of one call could require
+/// unchanged, and that the page was read is put on record.
+fn shown(call: &Call<'_>, id: &str) -> Result<Option<Account>, Refusal> {
+    let found = call.scan(HOST, call.place(id), RECORD, None, 1)?;
+    found.first().map(|(_, account)| decode(account)).transpose()
 }
 
 /// Whether a page can start there.
