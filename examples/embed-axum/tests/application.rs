@@ -1,32 +1,18 @@
 //! An application with users and sessions of its own that has embedded the kernel: `examples/embed-axum`, built, run
 //! and used as its users do.
-use countersign_test_kit::{project, server::Server, totp};
-use countersign_tests::{Client, NONE, PASSWORD, Reply, Site};
+use countersign_test_kit::{Client, NONE, PASSWORD, Reply, Site, project, server::Server, totp};
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
-    path::PathBuf,
     process::{Command, Stdio},
-    sync::OnceLock,
     time::Duration,
 };
 
 const ANN: &str = "ann@example.org";
 const SESSION: &str = "app-session";
 
-/// The example, built.
-fn example() -> &'static PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let mut build = project::cargo();
-        build.args(["build", "--package", "embed-axum"]).stdout(Stdio::null());
-        project::run(&mut build).expect("the example builds");
-        project::target_dir().expect("a target directory").join("debug/embed-axum")
-    })
-}
-
 fn command(site: &Site) -> Command {
-    let mut command = project::command(example());
+    let mut command = project::command(env!("CARGO_BIN_EXE_embed-axum"));
     command.arg(site.config()).arg(site.address().to_string()).stdin(Stdio::null());
     site.clock().preload(&mut command);
     let log = File::options().create(true).append(true).open(site.path("app.log")).expect("a log");
