@@ -134,7 +134,7 @@ fn shown(key: &Secret<String>, steps: u64) -> Secret<String> {
 }
 fn wrong(key: &Secret<String>) -> Secret<String> {
     let near: Vec<String> = (0..4).map(|step| shown(key, step).expose().clone()).collect();
-    let code = (0..).map(|n| format!("{n:06}")).find(|code| !near.contains(code));
+    let code = (0..1000).map(|n| format!("{n:06}")).find(|code| !near.contains(code));
     Secret::new(code.expect("a code that is not shown"))
 }
 #[track_caller]

@@ -52,7 +52,7 @@ fn the_secret_of_the_environment_signs_and_the_files_key_checks_on() {
     assert_eq!(post(&mut ann, "/register", &account).status, 201);
     let enrolment = post(&mut ann, "/mfa/totp/enroll", &json!({})).json();
     let secret = enrolment["secret"].as_str().expect("a secret");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970") - Duration::from_secs(30);
+    let now = (SystemTime::now() - Duration::from_secs(30)).duration_since(UNIX_EPOCH).expect("after 1970");
     let body = json!({ "code": oathtool(secret, now.as_secs()), "enrollment": enrolment["enrollment"] });
     assert_eq!(post(&mut ann, "/mfa/totp/verify", &body).status, 200);
     let challenged = post(&mut host.browser(), "/login", &account).json();

@@ -149,7 +149,11 @@ fn the_files_that_pages_load_are_kept_for_good_and_others_are_not_there() {
     host.stop();
 }
 
+/// Whom, where, which fields, the status, and the field with the words beside it.
+type Wrong<'a> = (&'a mut Client, &'a str, &'a [(&'a str, &'a str)], u16, &'a str, &'a str);
+
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_form_says_what_is_wrong_where_it_is_wrong() {
     let (host, plain, enrolled) = host_with_user();
     let wrong = host.generate_wrong_code(&enrolled);
@@ -159,8 +163,7 @@ fn every_form_says_what_is_wrong_where_it_is_wrong() {
     assert_eq!(begun.status, 200, "{}", begun.text());
     let enrollment = hidden(&begun, "enrollment");
     let long = "x".repeat(65);
-    // Whom, where, which fields, the status, and the field with the words beside it.
-    let cases: [(&mut Client, &str, &[(&str, &str)], u16, &str, &str); 12] = [
+    let cases: [Wrong<'_>; 12] = [
         (
             &mut host.browser(),
             "/login",

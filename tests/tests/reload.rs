@@ -408,7 +408,6 @@ fn two_hundred_reloads_leave_nothing_behind() {
     let before = resident(pid);
     (10..210).for_each(reload_with);
     let grown = resident(pid).saturating_sub(before);
-    println!("{grown} KiB more after 200 reloads, {before} KiB before");
     // A host that is kept is 300 KiB and more, most of it the plugin's list of common passwords.
     assert!(grown < 200 * 20, "{grown} KiB more after 200 reloads");
 }
