@@ -12,7 +12,7 @@ const DAY: u64 = 24 * HOUR;
 const YEAR: u64 = 365 * DAY;
 
 /// The configuration, which is the plugin.
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Mfa {
     /// The name that an authenticator app shows.
@@ -60,7 +60,7 @@ impl Default for Mfa {
 }
 
 /// `[mfa.totp]`
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Totp {
     /// How many time steps a clock may be off, either way.
@@ -75,7 +75,7 @@ impl Default for Totp {
 }
 
 /// `[mfa.recovery]`
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Recovery {
     /// How many codes a set has; the kernel hashes at most 16 at once.
@@ -90,7 +90,7 @@ impl Default for Recovery {
 }
 
 /// `[mfa.email_otp]`
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct EmailOtp {
     /// How long a code is good: 10 minutes at most (NIST SP 800-63B-4, 3.1.3.2).
@@ -115,7 +115,7 @@ impl Default for EmailOtp {
 }
 
 /// `[mfa.magic_link]`
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct MagicLink {
     /// How long a link is good.
@@ -132,7 +132,7 @@ impl Default for MagicLink {
 }
 
 /// `[mfa.lockout]`
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Lockout {
     /// How many wrong guesses lead to a lock; 100 in a row is the end in any case (NIST SP 800-63B-4, 3.2.2).
@@ -157,7 +157,7 @@ impl Default for Lockout {
 }
 
 /// `[mfa.password]`
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Password {
     /// In characters. A password of 64 is always long enough (OWASP ASVS 6.2.9).
@@ -289,6 +289,28 @@ mod tests {
         assert_eq!(config.lockout.duration.as_secs(), 900);
         assert_eq!(config.lockout.max_duration.as_secs(), 86_400);
         assert_eq!(config.password.min_length, 12);
+    }
+
+    /// What stands there as TOML is JSON too, value by value.
+    #[test]
+    fn the_reference_shows_the_defaults() {
+        let mut shown = json!({});
+        let (mut table, mut count) = ("", 0);
+        for line in include_str!("../../docs/configuration.toml").lines() {
+            if let Some(name) = line.trim_start_matches('#').strip_prefix('[') {
+                table = name.trim_end_matches(']');
+            } else if let Some((key, value)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+                let Some(below) = table.strip_prefix("mfa") else { continue };
+                let value: Value = serde_json::from_str(value).unwrap();
+                match below.strip_prefix('.') {
+                    Some(name) => shown[name][key] = value,
+                    None => shown[key] = value,
+                }
+                count += 1;
+            }
+        }
+        assert_eq!(count, 18);
+        assert!(read(shown).unwrap() == Mfa::default());
     }
 
     #[test]

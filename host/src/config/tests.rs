@@ -220,3 +220,22 @@ fn an_objection_does_not_repeat_a_secret() {
     assert!(problem.message.contains("string \"…\""), "{problem}");
     assert!(env("SMTP_PASSWORD").is_some_and(|secret| secret.to_string_lossy().contains("canary")));
 }
+
+/// The reference shows the defaults of the code: with all of them written down, nothing is another.
+#[test]
+fn the_reference_shows_the_defaults() {
+    let (shown, problems) = examined(include_str!("../../../docs/configuration.toml"));
+    let (least, none) = examined("[store]\nuse = \"sqlite\"\n");
+    assert_eq!(problems.to_string() + &none.to_string(), "");
+    let (shown, least) = shown.zip(least).expect("without problems");
+    let name = |path: &std::path::Path| path.file_name().map(ToOwned::to_owned);
+    let paths =
+        |config: &Config| [&config.data_dir, &config.plugin_dir, &config.keys_file].map(|path| name(path));
+    assert_eq!(paths(&shown), paths(&least));
+    assert_eq!((shown.listen, shown.registration), (least.listen, least.registration));
+    assert_eq!(shown.public_url.origin(), least.public_url.origin());
+    assert_eq!((shown.allowed_hosts, shown.plugins), (least.allowed_hosts, least.plugins));
+    assert_eq!((shown.session, shown.password, shown.pages), (least.session, least.password, least.pages));
+    assert_eq!((shown.audit_retention, shown.mail_templates), (least.audit_retention, least.mail_templates));
+    assert_eq!((shown.store, shown.delivery), (least.store, least.delivery));
+}
