@@ -37,11 +37,12 @@ fn settings() -> (String, Vec<Setting>) {
     for line in rest.lines().filter(|line| !line.is_empty()) {
         let bare = line.trim_start_matches('#');
         if let Some(text) = line.strip_prefix("# ") {
-            meaning = [&meaning, text].join(" ").trim().to_owned();
+            let space = if meaning.is_empty() { "" } else { " " };
+            meaning.extend([space, text]);
         } else if let Some(text) = line.strip_prefix("#: ") {
             text.clone_into(&mut form);
         } else if bare.starts_with('[') {
-            table = bare.trim_matches(['[', ']']).to_owned();
+            bare.trim_matches(['[', ']']).clone_into(&mut table);
         } else {
             let (key, value) = bare.split_once(" = ").expect("a key and a value");
             assert!(!meaning.is_empty() && !form.is_empty(), "{key} lacks its meaning or its form");
