@@ -28,8 +28,13 @@ pub fn scan_qr(svg: &str) -> String {
             .args(["--width", "600", "--background-color", "white", "--output"])
             .args([&png_file, &svg_file]),
     );
+    scan_picture(&png_file)
+}
+
+/// What a QR decoder reads from a picture.
+pub fn scan_picture(png: &Path) -> String {
     let only_qr = ["--quiet", "--raw", "-Sdisable", "-Sqrcode.enable"];
-    said(command("zbarimg").args(only_qr).arg(&png_file))
+    said(command("zbarimg").args(only_qr).arg(png))
 }
 
 /// What SQLite's own shell answers to a statement, on a database that may be in use.

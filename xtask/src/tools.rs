@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A program that the tests run, and the Debian package it comes in.
-const TOOLS: [(&str, &str); 10] = [
+const TOOLS: [(&str, &str); 13] = [
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("python3", "python3"),
@@ -19,6 +19,9 @@ const TOOLS: [(&str, &str); 10] = [
     ("sqlite3", "sqlite3"),
     ("strace", "strace"),
     ("systemd-analyze", "systemd"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
+    ("npm", "npm"),
 ];
 
 /// Reverse proxies, and where their packages have them. They are unpacked, not installed: the packages start a server
@@ -27,6 +30,9 @@ const PROXIES: [(&str, &str); 2] = [("nginx", "usr/sbin/nginx"), ("caddy", "usr/
 
 /// What the tests run in Python: packages of PyPI, with their hashes.
 const REQUIREMENTS: &str = "tests/smtp/requirements.txt";
+
+/// What the tests run in a browser: packages of npm, with their hashes.
+const PACKAGES: [&str; 2] = ["tests/axe/package.json", "tests/axe/package-lock.json"];
 
 const CARGO_DENY: &str = "0.20.2";
 
@@ -41,7 +47,8 @@ pub fn install_missing() -> Result<()> {
         install(&missing)?;
     }
     unpack_proxies()?;
-    install_python()
+    install_python()?;
+    install_axe()
 }
 
 /// Debian's Python cannot make an environment without a package of its own.
@@ -134,6 +141,31 @@ fn install_python() -> Result<()> {
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]);
     run(pip.arg("--requirement").arg(&wanted))?;
     Ok(fs::write(installed, list)?)
+}
+
+/// The rules that pages are held to: axe-core, under `target/tools`.
+pub fn axe() -> Result<PathBuf> {
+    Ok(target_dir()?.join("tools/axe/node_modules/axe-core/axe.min.js"))
+}
+
+fn install_axe() -> Result<()> {
+    let dir = target_dir()?.join("tools/axe");
+    let files = PACKAGES.map(|file| root().join(file));
+    let same = |file: &PathBuf| {
+        let there = dir.join(file.file_name().unwrap_or_default());
+        fs::read(there).ok().is_some_and(|there| fs::read(file).is_ok_and(|wanted| wanted == there))
+    };
+    if files.iter().all(same) && axe()?.is_file() {
+        return Ok(());
+    }
+    println!("Installing what the tests need (npm, {}) into {}", PACKAGES[0], dir.display());
+    fs::create_dir_all(&dir)?;
+    for file in &files {
+        fs::copy(file, dir.join(file.file_name().unwrap_or_default()))?;
+    }
+    let mut npm = project::command("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]);
+    run(npm.current_dir(&dir))
 }
 
 /// `cargo-deny`: the one on `PATH`, or one of our own under `target/tools`.
