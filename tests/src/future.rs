@@ -150,7 +150,7 @@ impl Future {
     fn write(&self) {
         for (from, to) in [
             ("plugin-api", "plugin-api"),
-            ("tests/fixtures/hello-delivery", "hello-delivery"),
+            ("examples/hello-delivery", "hello-delivery"),
             ("store-memory", "store-memory"),
         ] {
             copy(&root().join(from), &self.folder.join(to));

@@ -16,11 +16,15 @@ const TESTS: &str = "countersign-tests";
 const TOOLS: &str = "xtask";
 /// An application, and so the only one that depends on the host.
 const APPLICATION: &str = "embed-axum";
+/// Attacks on the product: like the tests it may use everything, and nothing uses it.
+const SIEGE: &str = "siege";
 /// To print is what it does, and its source is the listing of the README, without an attribute.
 const PRINTS: &str = "hello-delivery";
 
 /// Longer files hold a second idea. What documents does not count.
 const MOST_LINES_OF_CODE: usize = 450;
+/// A campaign is one story, with its attackers and its judges in one place.
+const MOST_LINES_OF_A_CAMPAIGN: usize = 550;
 
 #[test]
 fn everybody_depends_on_the_interface_and_on_nobody_else() {
@@ -36,7 +40,7 @@ fn everybody_depends_on_the_interface_and_on_nobody_else() {
             // The kit is for its test.
             APPLICATION => &[API, HOST, KIT],
             // Last of all; nobody's rules below let anything depend on it.
-            TESTS => continue,
+            TESTS | SIEGE => continue,
             _ => &[API],
         };
         for dependency in package.dependencies.iter().filter(|name| ours.contains(name.as_str())) {
@@ -98,7 +102,12 @@ fn nothing_is_left_for_later() {
         let text = read(&root().join(&file));
         let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
         let lines = text.lines().filter(is_code).count();
-        assert!(lines <= MOST_LINES_OF_CODE, "{} has {lines} lines of code", file.display());
+        let most = if file.starts_with("siege/src/campaigns") {
+            MOST_LINES_OF_A_CAMPAIGN
+        } else {
+            MOST_LINES_OF_CODE
+        };
+        assert!(lines <= most, "{} has {lines} lines of code", file.display());
         // In two halves, so that this file may be read as well.
         for word in [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("#[ign", "ore")] {
             assert!(!text.contains(word), "{} says {word}", file.display());
@@ -160,7 +169,7 @@ fn packages() -> Vec<Package> {
 }
 
 fn is_plugin(package: &Package) -> bool {
-    ![API, HOST, KIT, TESTS, TOOLS, APPLICATION].contains(&package.name.as_str())
+    ![API, HOST, KIT, TESTS, TOOLS, APPLICATION, SIEGE].contains(&package.name.as_str())
 }
 
 fn is_abi(file: &Path) -> bool {
