@@ -78,6 +78,18 @@ fn libraries(examples: bool) -> Result<Vec<String>> {
     Ok(wanted.filter_map(|package| package["name"].as_str()).map(Into::into).collect())
 }
 
+/// Builds all that the tests run, in one go: what packages share is built with the features that any of them asks
+/// for, so that whoever builds them one by one builds most of it several times. Without the [`examples`].
+pub fn everything() -> Result<Artifacts> {
+    let mut command = cargo();
+    command.args(["build", "--workspace", "--all-targets"]);
+    for example in examples()? {
+        command.args(["--exclude", &example]);
+    }
+    run(command.stdout(Stdio::null()))?;
+    Ok(Artifacts { dir: target_dir()?.join("debug") })
+}
+
 /// Builds the binary and the plugin libraries.
 pub fn build(release: bool) -> Result<Artifacts> {
     let mut command = cargo();

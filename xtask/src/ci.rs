@@ -1,9 +1,8 @@
 //! `cargo xtask ci`: what a change must pass.
 use crate::{
-    demo,
+    artifacts, demo,
     project::{self, cargo, root, shown, target_dir},
-    siege::{self, Siege},
-    test, tools,
+    siege, test, tools,
 };
 use anyhow::Result;
 use std::process::{Command, Stdio};
@@ -20,10 +19,12 @@ pub fn run() -> Result<()> {
     step(&mut lint)?;
     documentation()?;
     dependencies()?;
+    let built = artifacts::everything()?;
     println!("== cargo xtask demo --walk");
-    demo::from_nothing()?;
+    demo::from_nothing(&built)?;
     // Small: that every campaign works, and nothing falls short that does not take a quiet machine to judge.
-    siege::run(&Siege { names: Vec::new(), scale: 0.004, json: false, seed: None, debug: true })?;
+    println!("== cargo xtask siege --debug --scale 0.004");
+    siege::small(&built)?;
     // Last, so that the summary of the tests closes the output.
     test::run(&[])
 }

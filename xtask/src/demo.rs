@@ -19,28 +19,28 @@ use toml_edit::{DocumentMut, value};
 
 /// Builds, initialises, starts; then shows the way, or goes it.
 pub fn run(dir: Option<&Path>, walk: bool) -> Result<()> {
+    let built = artifacts::build(false)?;
     match dir {
-        Some(dir) => run_in(&absolute(dir)?, walk),
-        None => run_in(&place::usual(&target_dir()?.join("demo"))?, walk),
+        Some(dir) => run_in(&absolute(dir)?, walk, &built),
+        None => run_in(&place::usual(&target_dir()?.join("demo"))?, walk, &built),
     }
 }
 
 /// The walk in a directory that is made for it, as a newcomer has it.
-pub fn from_nothing() -> Result<()> {
+pub fn from_nothing(built: &Artifacts) -> Result<()> {
     let dir = place::usual(&target_dir()?.join("demo-from-nothing"))?;
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
-    run_in(&dir, true)
+    run_in(&dir, true, built)
 }
 
-fn run_in(dir: &Path, walk: bool) -> Result<()> {
-    let built = artifacts::build(false)?;
+fn run_in(dir: &Path, walk: bool, built: &Artifacts) -> Result<()> {
     let config = dir.join("countersign.toml");
     let address = free_address()?;
     if config.exists() {
         listen_on(&config, address)?;
-        refresh(&built, &config)?;
+        refresh(built, &config)?;
     } else {
         let mut init = command(built.binary());
         init.args(["init", "--registration", "open", "--listen", &address.to_string()]);

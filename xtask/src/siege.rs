@@ -1,12 +1,13 @@
 //! `cargo xtask siege`: builds what is attacked, and the attacker, and lets the one at the other.
 use crate::{
-    artifacts::{self, VARIABLE},
+    artifacts::{self, Artifacts, VARIABLE},
     fixtures,
     project::{self, cargo, shown},
     tools,
 };
 use anyhow::Result;
 use clap::Args;
+use std::process::Command;
 
 /// Which campaigns, and how large.
 #[derive(Debug, Args)]
@@ -33,8 +34,20 @@ pub fn run(siege: &Siege) -> Result<()> {
     tools::install_missing()?;
     let built = artifacts::build(!siege.debug)?;
     fixtures::build()?;
-    let mut command = cargo();
-    command.args(["run", "--quiet", "--package", "siege", "--"]).args(&siege.names);
+    let mut attacker = cargo();
+    attacker.args(["run", "--quiet", "--package", "siege", "--"]);
+    attack(siege, attacker, &built)
+}
+
+/// All campaigns, so small that each is only seen to work, with the attacker among [`artifacts::everything`].
+pub fn small(built: &Artifacts) -> Result<()> {
+    fixtures::build()?;
+    let siege = Siege { names: Vec::new(), scale: 0.004, json: false, seed: None, debug: true };
+    attack(&siege, project::command(built.dir().join("siege")), built)
+}
+
+fn attack(siege: &Siege, mut command: Command, built: &Artifacts) -> Result<()> {
+    command.args(&siege.names);
     command.args(["--scale", &siege.scale.to_string()]);
     if siege.json {
         command.arg("--json");
