@@ -1,6 +1,6 @@
 //! Pages without a browser: who sees what, what forms are answered, and what no other site can have done.
 use countersign_tests::{Client, Host, PASSWORD, Reply, Site, User};
-use std::{fmt::Write as _, fs};
+use std::fmt::Write as _;
 
 const SAME_SITE: [(&str, &str); 2] = [("origin", "null"), ("sec-fetch-site", "same-origin")];
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -435,62 +435,5 @@ fn the_whole_way_is_gone_by_forms() {
     assert_eq!(send(&mut ann, "/settings/mfa", &generate).status, 200);
     let log = host.log();
     assert!(!log.contains(&secret) && !log.contains(&recovery), "neither is in the log");
-    host.stop();
-}
-
-#[test]
-fn an_operator_replaces_templates_texts_and_the_look() {
-    let site = Site::with_store("memory").with("pages.templates", "pages").with("pages.name", "Ann & Co");
-    let folder = site.path("pages");
-    fs::create_dir_all(folder.join("mfa")).expect("a folder");
-    let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("a file");
-    // What is wrong is refused with its place, by `config check` as far as it can know, and by a start.
-    for (name, text, says, checked) in [
-        ("login.html", "<p>\n{% if %}", "login.html:2", true),
-        ("login.html", "\n{{ nobody_knows }}", "login.html:2", true),
-        ("login.html", "{{ t('no.such') }}", "no catalogue has the text `no.such`", true),
-        ("login.html", "---\npath = \"/x\"\n---\n", "a replacement has no head", true),
-        ("logn.html", "", "did you mean `login.html`?", true),
-        ("de.toml", "[login]\ntitel = \"x\"", "did you mean `login.title`?", true),
-        ("de.toml", "[home]\nlead = \"{mail}\"", "a place `{mail}`", true),
-        ("x.toml", "", "its name is no language", true),
-        ("mfa/challange.html", "", "did you mean `mfa/challenge.html`?", false),
-        ("de.toml", "[mfa.challenge]\ntitel = \"x\"", "did you mean `mfa.challenge.title`?", false),
-    ] {
-        write(name, text);
-        let check = site.run(&["config", "check"]);
-        let said = String::from_utf8_lossy(&check.stderr).into_owned();
-        assert_eq!(said.contains(says), checked, "{name}: {said}");
-        let said = site.refuses();
-        assert!(said.contains(says), "{name}: {said}");
-        fs::remove_file(folder.join(name)).expect("it was there");
-    }
-    write("de.toml", "[login]\ntitle = \"Anmelden\"\n[mfa.challenge]\ntitle = \"Zweiter Schritt\"\n");
-    write("password-forgot.html", "<h1>{{ t(\"password-forgot.title\") }} at {{ site.name }}</h1>\n");
-    fs::write(site.path("logo.svg"), "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").expect("a file");
-    let host = site.with("pages.logo", "logo.svg").with("pages.accent", "#ffff00").start();
-    let german = |path: &str| {
-        let headers = [HTML, ("accept-language", "fr, de-AT;q=0.9, en;q=0.1")];
-        host.browser().send("GET", path, &headers, None).expect("an answer").text()
-    };
-    let page = german("/login");
-    for part in ["<html lang=\"de\">", "<h1>Anmelden</h1>", "Ann &amp; Co", "E-mail address", "logo."] {
-        assert!(page.contains(part), "{part} is not in {page}");
-    }
-    assert!(look(&mut host.browser(), "/login").text().contains("<h1>Sign in</h1>"));
-    assert_eq!(german("/password/forgot").trim(), "<h1>Forgotten password at Ann &amp; Co</h1>");
-    host.stop();
-}
-
-#[test]
-fn without_pages_the_host_is_an_api() {
-    let host = Site::with_store("memory").with("pages.enabled", false).start();
-    let mut browser = host.browser();
-    for path in ["/", "/login", "/settings/mfa"] {
-        let reply = look(&mut browser, path);
-        assert_eq!((reply.status, reply.problem().as_deref()), (404, Some("not-found")), "{path}");
-    }
-    let asked = look(&mut browser, "/api/auth/verify?next=%2F");
-    assert_eq!((asked.status, asked.problem().as_deref()), (401, Some("session-required")));
     host.stop();
 }
