@@ -39,10 +39,15 @@ pub fn run(siege: &Siege) -> Result<()> {
     attack(siege, attacker, &built)
 }
 
-/// All campaigns, so small that each is only seen to work, with the attacker among [`artifacts::everything`].
+/// Not `mail`: what it waits for are the minutes between two tries, however small it is.
+const QUICK: [&str; 10] =
+    ["races", "linear", "crash", "faults", "plugins", "flood", "tokens", "secrecy", "timing", "parsers"];
+
+/// Campaigns so small that each is only seen to work, with the attacker among [`artifacts::everything`].
 pub fn small(built: &Artifacts) -> Result<()> {
     fixtures::build()?;
-    let siege = Siege { names: Vec::new(), scale: 0.004, json: false, seed: None, debug: true };
+    let names = QUICK.map(Into::into).into();
+    let siege = Siege { names, scale: 0.004, json: false, seed: None, debug: true };
     attack(&siege, project::command(built.dir().join("siege")), built)
 }
 
