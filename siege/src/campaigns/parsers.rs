@@ -147,9 +147,12 @@ impl Seen {
             || reply.status == 400 && !reply.body.is_empty()
         {
             self.refused += 1;
-            // A mailed link is opened by a person.
-            let is_page = bytes.windows(24).any(|part| part.starts_with(b"/mfa/magic-link/verify"))
-                && reply.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
+            // A browser that looks for a page gets one, and so does whoever opens a mailed link.
+            let asks = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+            let is_api =
+                bytes.split(|byte| *byte == b' ').nth(1).is_some_and(|path| path.starts_with(b"/api/"));
+            let is_page = reply.header("content-type").is_some_and(|kind| kind.starts_with("text/html"))
+                && (asks(b"/mfa/magic-link/verify") || asks(b"text/html") && !is_api);
             if !is_page
                 && (reply.header("content-type") != Some("application/problem+json")
                     || reply.problem().is_empty())
