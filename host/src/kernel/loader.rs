@@ -8,7 +8,13 @@ use countersign_plugin_api::{
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use sha2::{Digest, Sha256};
-use std::{ffi::c_void, fs::File, io::Write, os::fd::AsRawFd, path::Path};
+use std::{
+    ffi::c_void,
+    fs::File,
+    io::{self, Write},
+    os::fd::AsRawFd,
+    path::Path,
+};
 
 /// A library that has been read and judged, but not opened: nothing of it has run.
 pub struct Candidate {
@@ -75,15 +81,8 @@ impl Candidate {
 
     /// Opens it, from a private copy of the very bytes that were judged. It is never closed again.
     pub fn open(self) -> Result<Loaded, String> {
-        let failed = |error: rustix::io::Errno| format!("no private copy of it can be made: {error}");
-        let copy = memfd_create("countersign-plugin", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .map_err(failed)?;
-        let mut copy = File::from(copy);
-        copy.write_all(&self.bytes).map_err(|error| format!("no private copy of it can be made: {error}"))?;
-        // Overwriting a mapped library in place is a crash at best: from here on nobody can, not even we.
-        let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        fcntl_add_seals(&copy, seals).map_err(failed)?;
-
+        let copy =
+            sealed(&self.bytes).map_err(|error| format!("no private copy of it can be made: {error}"))?;
         let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
         // SAFETY: opening runs the library's constructors, which is why its bytes had to match a pin that
         // the operator set; the ELF bounds were checked, and the copy cannot change.
@@ -112,6 +111,18 @@ impl Candidate {
     }
 }
 
+/// A file of these bytes that nobody can find by a name, and nobody can change any more, not even we: overwriting a
+/// mapped library in place is a crash at best.
+fn sealed(bytes: &[u8]) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut copy = File::from(memfd_create("countersign-plugin", flags)?);
+    copy.write_all(bytes)?;
+    // Nobody has mapped it yet, so FUTURE_WRITE forbids as much as WRITE does, which the kernel refuses with EBUSY
+    // for as long as it moves one of the pages about.
+    fcntl_add_seals(&copy, SealFlags::FUTURE_WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(copy)
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
@@ -119,4 +130,28 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(out, "{byte:02x}");
         out
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs::OpenOptions, os::unix::fs::FileExt};
+
+    #[test]
+    fn a_sealed_copy_is_what_it_was_made_of_for_good() {
+        let copy = sealed(b"\x7fELF").expect("memory");
+        let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+        let again = OpenOptions::new().read(true).write(true).open(&path).expect("its own owner may open it");
+        for file in [&copy, &again] {
+            for place in [0, 4] {
+                let refused = file.write_at(b"x", place).expect_err("sealed");
+                assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+            }
+            for length in [0, 3, 5] {
+                assert_eq!(file.set_len(length).expect_err("sealed").kind(), io::ErrorKind::PermissionDenied);
+            }
+            fcntl_add_seals(file, SealFlags::empty()).expect_err("no more of them, and none is taken back");
+        }
+        assert_eq!(std::fs::read(&path).expect("readable"), b"\x7fELF");
+    }
 }
