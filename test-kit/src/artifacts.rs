@@ -1,9 +1,9 @@
 //! The binary and the plugin libraries: built once, and found again.
-use crate::project::{cargo, metadata, root, run, target_dir};
-use anyhow::{Result, ensure};
+use crate::project::{beside, cargo, metadata, root, run, target_dir};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::Stdio,
     sync::OnceLock,
@@ -79,15 +79,40 @@ fn libraries(examples: bool) -> Result<Vec<String>> {
 }
 
 /// Builds all that the tests run, in one go: what packages share is built with the features that any of them asks
-/// for, so that whoever builds them one by one builds most of it several times. Without the [`examples`].
+/// for, so that whoever builds them one by one builds most of it several times. The product is laid out in a directory
+/// of its own, without the [`examples`], and those where [`example`] finds them.
 pub fn everything() -> Result<Artifacts> {
-    let mut command = cargo();
-    command.args(["build", "--workspace", "--all-targets"]);
-    for example in examples()? {
-        command.args(["--exclude", &example]);
-    }
-    run(command.stdout(Stdio::null()))?;
-    Ok(Artifacts { dir: target_dir()?.join("debug") })
+    run(cargo().args(["build", "--workspace", "--all-targets"]).stdout(Stdio::null()))?;
+    let target = target_dir()?;
+    let place = |dir: PathBuf, files: Vec<String>| -> Result<PathBuf> {
+        fs::create_dir_all(&dir)?;
+        for file in files {
+            let (from, to) = (target.join("debug").join(&file), dir.join(&file));
+            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+        Ok(dir)
+    };
+    let libraries =
+        |packages: Vec<String>| packages.iter().map(|package| library(package)).collect::<Vec<_>>();
+    place(examples_dir(&target), libraries(examples()?))?;
+    let product = [vec!["countersign".to_owned()], libraries(plugins()?)].concat();
+    Ok(Artifacts { dir: place(target.join("product"), product)? })
+}
+
+/// Builds the [`examples`] alone.
+pub fn build_examples() -> Result<()> {
+    let mut command = beside("examples")?;
+    command.args(["build"]).args(examples()?.iter().flat_map(|name| ["--package", name]));
+    run(command.stdout(Stdio::null()))
+}
+
+/// The library of one of the [`examples`], once it is built.
+pub fn example(package: &str) -> Result<PathBuf> {
+    Ok(examples_dir(&target_dir()?).join(library(package)))
+}
+
+fn examples_dir(target: &Path) -> PathBuf {
+    target.join("examples/debug")
 }
 
 /// Builds the binary and the plugin libraries.

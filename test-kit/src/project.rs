@@ -36,6 +36,15 @@ pub fn cargo() -> Command {
     command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// The same for what is built beside the workspace: with libraries of its own, in `NAME` below the target directory,
+/// from the same dependencies, which are built once for all.
+pub fn beside(name: &str) -> Result<Command> {
+    let target = target_dir()?;
+    let mut command = cargo();
+    command.env("CARGO_TARGET_DIR", target.join(name)).env("CARGO_BUILD_BUILD_DIR", target);
+    Ok(command)
+}
+
 /// A child in the root of the workspace that inherits nothing of what cargo tells *our* package.
 ///
 /// Cargo sets `LD_LIBRARY_PATH`, with which the host refuses to start; and it describes the running package in

@@ -2,7 +2,7 @@
 //! a host that are built against it.
 use countersign_test_kit::{
     artifacts::library,
-    project::{cargo, root, run, target_dir},
+    project::{beside, root, run, target_dir},
 };
 use std::{
     fs::{self, File},
@@ -134,9 +134,8 @@ impl Future {
     pub fn get() -> &'static Self {
         static BUILT: OnceLock<Future> = OnceLock::new();
         BUILT.get_or_init(|| {
-            // In the directory of the fixtures, so that what they depend on is built already.
-            let target = target_dir().expect("a target directory").join("fixtures");
-            let future = Self { folder: target.join("future"), target };
+            let target = target_dir().expect("a target directory").join("tomorrow");
+            let future = Self { folder: target.join("sources"), target };
             fs::create_dir_all(&future.folder).expect("a folder");
             // Tests are processes of their own, and one of them is to write it.
             let lock = File::create(future.folder.join("lock")).expect("a lock");
@@ -162,24 +161,24 @@ impl Future {
     }
 
     fn build(&self, words: &[&str]) {
-        let mut command = cargo();
+        let mut command = beside("tomorrow").expect("a target directory");
         command.arg(words[0]).arg("--manifest-path").arg(self.folder.join("Cargo.toml"));
-        command.arg("--target-dir").arg(self.target.join("tomorrow")).args(&words[1..]).stdout(Stdio::null());
+        command.args(&words[1..]).stdout(Stdio::null());
         run(&mut command).unwrap_or_else(|error| panic!("tomorrow's interface does not build: {error:#}"));
     }
 
     /// The library of a plugin.
     pub fn plugin(&self, package: &str) -> PathBuf {
-        self.target.join("tomorrow/debug").join(library(package))
+        self.target.join("debug").join(library(package))
     }
     /// The library of a plugin in a profile that has nothing in common with that of the others.
     pub fn small(&self, package: &str) -> PathBuf {
         self.build(&["build", "--profile", "small", "--package", package]);
-        self.target.join("tomorrow/small").join(library(package))
+        self.target.join("small").join(library(package))
     }
     /// The host: it loads a library, registers it with a table (JSON), and prints what it has.
     pub fn host(&self) -> Command {
-        countersign_test_kit::project::command(self.target.join("tomorrow/debug/host"))
+        countersign_test_kit::project::command(self.target.join("debug/host"))
     }
 }
 

@@ -31,13 +31,13 @@ fn blocks(page: &str) -> Vec<(String, String)> {
 /// Builds a project as its author would, from what is on this machine; what many projects have in common is built
 /// once.
 fn author(mut command: Command, dir: &Path) -> Command {
-    let built = target_dir().expect("a target directory").join("authors");
+    let built = target_dir().expect("a target directory");
     command.current_dir(dir).stdin(Stdio::null());
     command.env("CARGO_BUILD_BUILD_DIR", built).env_remove("CARGO_TARGET_DIR");
     command
         .env("CARGO_NET_OFFLINE", "true")
         .env("CARGO_INCREMENTAL", "0")
-        .env("CARGO_PROFILE_DEV_DEBUG", "0");
+        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
     command
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: what a change must pass.
 use crate::{
-    artifacts, demo,
-    project::{self, cargo, root, shown, target_dir},
+    artifacts, demo, fixtures,
+    project::{self, cargo, root, shown},
     siege, test, tools,
 };
 use anyhow::Result;
@@ -9,14 +9,15 @@ use std::process::{Command, Stdio};
 
 /// Runs every check, and then every test.
 pub fn run() -> Result<()> {
-    let fixtures = root().join("tests/fixtures/Cargo.toml");
     step(cargo().args(["fmt", "--all", "--check"]))?;
-    step(cargo().args(["fmt", "--all", "--check", "--manifest-path"]).arg(&fixtures))?;
+    step(
+        cargo()
+            .args(["fmt", "--all", "--check", "--manifest-path"])
+            .arg(root().join("tests/fixtures/Cargo.toml")),
+    )?;
     step(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-    let mut lint = cargo();
-    lint.args(["clippy", "--workspace", "--manifest-path"]).arg(&fixtures);
-    lint.arg("--target-dir").arg(target_dir()?.join("fixtures")).args(["--", "-D", "warnings"]);
-    step(&mut lint)?;
+    println!("== cargo clippy (tests/fixtures)");
+    fixtures::cargo(&["clippy", "--workspace", "--", "-D", "warnings"])?;
     documentation()?;
     dependencies()?;
     let built = artifacts::everything()?;
@@ -38,6 +39,8 @@ fn step(command: &mut Command) -> Result<()> {
 fn documentation() -> Result<()> {
     let mut doc = cargo();
     doc.args(["doc", "--workspace", "--no-deps", "--all-features", "--document-private-items"]);
+    // Examples need what tests need: dependencies have the features that clippy has checked them with.
+    doc.args(["--lib", "--bins", "--examples"]);
     step(doc.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"))
 }
 

@@ -1,7 +1,7 @@
 //! What the tests load beside the product: plugins that are bad on purpose, a workspace of their own, and the examples.
 use crate::{
-    artifacts::{VARIABLE, examples, library},
-    project::{cargo, root, run, target_dir},
+    artifacts::{self, VARIABLE, library},
+    project::{beside, root, run, target_dir},
 };
 use anyhow::Result;
 use std::{env, path::PathBuf, process::Stdio, sync::OnceLock};
@@ -18,38 +18,39 @@ pub fn fixture(package: &str) -> PathBuf {
     built().join("fixtures/debug").join(library(package))
 }
 
-/// The library of one of the [`examples`], built likewise.
+/// The library of one of the [`examples`](artifacts::examples), built likewise.
 ///
 /// # Panics
 /// When they cannot be built.
 pub fn example(package: &str) -> PathBuf {
-    built().join("examples/debug").join(library(package))
+    built();
+    artifacts::example(package).unwrap_or_else(|error| panic!("no target directory: {error:#}"))
 }
 
-/// The directory in which those of both are.
+/// The directory in which the fixtures are.
 fn built() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let dir = if env::var_os(VARIABLE).is_some() { target_dir() } else { build() };
+        let built = || {
+            artifacts::build_examples()?;
+            build()
+        };
+        let dir = if env::var_os(VARIABLE).is_some() { target_dir() } else { built() };
         dir.unwrap_or_else(|error| panic!("cannot build the fixtures: {error:#}"))
     })
 }
 
-/// Builds them; answers in which directory.
+/// Builds the fixtures; answers in which directory theirs is.
 pub fn build() -> Result<PathBuf> {
-    let dir = target_dir()?;
-    let mut command = cargo();
-    command.arg("build").arg("--target-dir").arg(dir.join("examples")).stdout(Stdio::null());
-    run(command.args(examples()?.iter().flat_map(|name| ["--package", name])))?;
-    let target = dir.join("fixtures");
-    let fixtures = |words: &[&str]| {
-        let mut command = cargo();
-        command.arg(words[0]).arg("--manifest-path").arg(root().join("tests/fixtures/Cargo.toml"));
-        command.arg("--target-dir").arg(&target).args(&words[1..]).stdout(Stdio::null());
-        run(&mut command)
-    };
-    fixtures(&["build", "--workspace", "--exclude", ABORTING])?;
+    cargo(&["build", "--workspace", "--exclude", ABORTING])?;
     // The panic strategy of a library is that of its last crate, so its dependencies need no second build.
-    fixtures(&["rustc", "--package", ABORTING, "--lib", "--", "-C", "panic=abort"])?;
-    Ok(dir)
+    cargo(&["rustc", "--package", ABORTING, "--lib", "--", "-C", "panic=abort"])?;
+    target_dir()
+}
+
+/// Runs cargo in their workspace.
+pub fn cargo(words: &[&str]) -> Result<()> {
+    let mut command = beside("fixtures")?;
+    command.arg(words[0]).arg("--manifest-path").arg(root().join("tests/fixtures/Cargo.toml"));
+    run(command.args(&words[1..]).stdout(Stdio::null()))
 }

@@ -2,7 +2,7 @@
 use crate::{
     artifacts::{self, Artifacts, VARIABLE},
     fixtures,
-    project::{self, cargo, shown},
+    project::{self, cargo, shown, target_dir},
     tools,
 };
 use anyhow::Result;
@@ -48,7 +48,7 @@ pub fn small(built: &Artifacts) -> Result<()> {
     fixtures::build()?;
     let names = QUICK.map(Into::into).into();
     let siege = Siege { names, scale: 0.004, json: false, seed: None, debug: true };
-    attack(&siege, project::command(built.dir().join("siege")), built)
+    attack(&siege, project::command(target_dir()?.join("debug/siege")), built)
 }
 
 fn attack(siege: &Siege, mut command: Command, built: &Artifacts) -> Result<()> {

@@ -11,7 +11,12 @@ use std::process::Command;
 /// Installs, builds, runs. With arguments, only what they select.
 pub fn run(args: &[String]) -> Result<()> {
     tools::install_missing()?;
-    let built = if args.is_empty() { artifacts::everything()? } else { artifacts::build(false)? };
+    let built = if args.is_empty() {
+        artifacts::everything()?
+    } else {
+        artifacts::build_examples()?;
+        artifacts::build(false)?
+    };
     fixtures::build()?;
     let mut steps = Vec::new();
     if args.is_empty() {
