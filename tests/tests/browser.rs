@@ -1,6 +1,6 @@
 //! The whole way of a person in a real browser: with and without scripts, on a phone and on a desktop, light and
 //! dark. `BLESS=1` writes what the pages look like to `docs/screenshots`.
-use countersign_tests::{Chromium, Host, PASSWORD, View, axe, oathtool, scan_picture};
+use countersign_tests::{Chromium, Host, PASSWORD, Site, View, axe, oathtool, scan_picture};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
 use xtask::project::root;
@@ -26,6 +26,72 @@ walks! {
     on_a_dark_desktop_without_scripts: 1280, true, false;
 }
 
+/// A mailed sign-up link, opened by whom it may reach.
+#[test]
+fn a_sign_up_is_confirmed_where_it_was_made_and_with_its_password_elsewhere() {
+    let site = Site::with_store("memory").with_clock().with_mail().with("registration", "verified");
+    let mut walk = Walk::on(site.start(), View { width: 360, dark: true, scripts: true });
+    let mut elsewhere = Chromium::open(View { width: 360, dark: false, scripts: false });
+    let other = "staple battery horse correct";
+
+    let link = asks_for_an_account(&walk.host, &mut walk.browser, EMAIL, PASSWORD);
+    walk.browser.go(&link);
+    assert!(walk.browser.text("main").contains("You signed up as ann@example.org in this browser"));
+    walk.seen("sign-up-here");
+    walk.submit();
+    walk.browser.wait_for(".notice");
+    walk.signs_in();
+    walk.browser.wait_for("body.wide");
+    walk.signs_out();
+    walk.browser.go(&link);
+    assert!(walk.browser.text("main").contains("This link was used"));
+
+    let link = asks_for_an_account(&walk.host, &mut walk.browser, "bob@example.org", PASSWORD);
+    elsewhere.go(&link);
+    assert!(elsewhere.text("main").contains("If you did not sign up, close this page"));
+    elsewhere.fill("#verify-password", other);
+    elsewhere.click("main form > button");
+    elsewhere.wait_for("#verify-password-error");
+    elsewhere.fill("#verify-password", PASSWORD);
+    elsewhere.click("main form > button");
+    elsewhere.wait_for(".notice");
+
+    // Whoever did not sign up, and wants the account, has it with a password of their own.
+    let link = asks_for_an_account(&walk.host, &mut elsewhere, "cleo@example.org", other);
+    walk.browser.go(&link);
+    assert_eq!(walk.browser.focused(), "verify-password");
+    walk.seen("sign-up-elsewhere");
+    walk.browser.click("summary");
+    walk.browser.fill("#choose-new_password", "short");
+    walk.browser.click("details button.secondary");
+    walk.browser.wait_for("#choose-new_password-error");
+    walk.seen("sign-up-elsewhere-wrong");
+    walk.browser.fill("#choose-new_password", PASSWORD);
+    walk.browser.click("details button.secondary");
+    walk.browser.wait_for(".notice");
+    for (email, password, status) in [
+        ("bob@example.org", PASSWORD, 200),
+        ("cleo@example.org", other, 401),
+        ("cleo@example.org", PASSWORD, 200),
+    ] {
+        let body = json!({ "email": email, "password": password });
+        assert_eq!(walk.host.browser().ask("POST /login", body).status, status, "{email}");
+    }
+    walk.host.stop();
+}
+
+/// Answers where the link leads that is mailed.
+fn asks_for_an_account(host: &Host, browser: &mut Chromium, email: &str, password: &str) -> String {
+    let url = |path: &str| format!("http://{}{path}", host.address());
+    browser.go(&url("/register"));
+    browser.fill("#register-email", email);
+    browser.fill("#register-password", password);
+    browser.click("main form > button");
+    browser.wait_for(".notice");
+    let mail = host.site().mailbox().take(email);
+    url(&format!("/email/verify?token={}", mail.token()))
+}
+
 struct Walk {
     host: Host,
     browser: Chromium,
@@ -36,7 +102,10 @@ struct Walk {
 
 impl Walk {
     fn new(view: View) -> Self {
-        let (host, browser) = (Host::start(), Chromium::open(view));
+        Self::on(Host::start(), view)
+    }
+    fn on(host: Host, view: View) -> Self {
+        let browser = Chromium::open(view);
         let axe = if view.scripts { axe() } else { String::new() };
         Self { host, browser, view, axe, secret: String::new() }
     }

@@ -27,7 +27,7 @@ impl Password {
     }
 
     /// Whether this is the password.
-    fn matches(&self, call: &Call<'_>, password: &str) -> Result<bool, Refusal> {
+    pub(crate) fn matches(&self, call: &Call<'_>, password: &str) -> Result<bool, Refusal> {
         let hash = one(call, password, &self.salt, self.cost)?;
         Ok(hash.ct_eq(&self.hash).into())
     }

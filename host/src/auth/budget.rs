@@ -58,7 +58,8 @@ impl Budget {
         Self::load(call, call.host_key(&holder(call, email, owner), RECORD), false)
     }
 
-    fn load(call: &Call<'_>, key: Vec<u8>, known: bool) -> Result<Self, Refusal> {
+    /// That of whoever is known by something else, kept under a key of its own.
+    pub(super) fn load(call: &Call<'_>, key: Vec<u8>, known: bool) -> Result<Self, Refusal> {
         let tries = call.read(key.clone())?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default();
         Ok(Self { key, tries, known })
     }

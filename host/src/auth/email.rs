@@ -2,7 +2,9 @@
 use super::{
     Asked, Need, Reply,
     links::{self, Purpose},
-    registration, require,
+    registration::{self, Said},
+    require,
+    waiting::Found,
 };
 use crate::{
     accounts::{self, Email},
@@ -16,16 +18,45 @@ use serde_json::Map;
 #[serde(deny_unknown_fields)]
 struct Verify {
     token: Secret<String>,
+    password: Option<Secret<String>>,
+    new_password: Option<Secret<String>>,
 }
 
 /// `POST /email/verify`: whoever has the mailed link reads the mailbox. It signs nobody in.
 pub(super) fn verify(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal> {
-    let Verify { token } = asked.request.json()?;
-    if !registration::confirm(call, token.expose())? {
-        let mut account = links::spend(call, Purpose::Email, token.expose())?;
-        accounts::prove(call, &mut account)?;
+    let body: Verify = asked.request.json()?;
+    let said = match (&body.password, &body.new_password) {
+        (None, None) => Said::Nothing,
+        (Some(password), None) => Said::Chosen(password),
+        (None, Some(password)) => Said::Another(password),
+        (Some(_), Some(_)) => return Err(Refusal::malformed("give `password` or `new_password`, not both")),
+    };
+    if let Some(found) = Found::by_link(call, body.token.expose())? {
+        return registration::confirm(call, asked, found, &said);
     }
+    let mut account = links::spend(call, Purpose::Email, body.token.expose())?;
+    if !matches!(said, Said::Nothing) {
+        return Err(Refusal::malformed("this link is of an account: it takes no password"));
+    }
+    accounts::prove(call, &mut account)?;
     Ok(Reply::empty())
+}
+
+/// `GET /email/verify`: what a link is for, and whether a browser must say a password with it. Nothing is used up.
+pub(super) fn look(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal> {
+    let token = asked.request.query("token").unwrap_or_default();
+    let (email, purpose, password_required) = match Found::by_link(call, token)? {
+        Some(found) => {
+            let at_home = found.is_at_home(call)?;
+            (found.sign_up.email, Purpose::Registration, !at_home)
+        }
+        None => (links::peek(call, Purpose::Email, token)?.email, Purpose::Email, false),
+    };
+    let mut answer = Map::new();
+    answer.insert("email".into(), email.into());
+    answer.insert("purpose".into(), purpose.name().into());
+    answer.insert("password_required".into(), password_required.into());
+    Ok(Reply::json(200, answer))
 }
 
 /// A body without fields.

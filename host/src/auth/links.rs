@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 
 const BUCKETS: u32 = 4096;
 /// So many mails of one kind an account gets per [`PER`].
-const SENDS: usize = 3;
+pub(super) const SENDS: usize = 3;
 pub(super) const PER: Duration = Duration::from_mins(10);
 
 /// What a link is for.
@@ -51,7 +51,7 @@ impl Purpose {
 
 /// The newest link of a kind, and when mails with such were sent, within the last period.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub(super) struct Links {
+struct Links {
     /// The hash of its id.
     newest: Option<[u8; 32]>,
     sent: Vec<u64>,
@@ -59,7 +59,7 @@ pub(super) struct Links {
 
 impl Links {
     /// Makes a link the newest, and counts its mail; whether there may be one more.
-    pub(super) fn send(&mut self, id: &str, now: Time) -> bool {
+    fn send(&mut self, id: &str, now: Time) -> bool {
         self.sent.retain(|at| Time::from_secs(*at) + PER > now);
         let allowed = self.sent.len() < SENDS;
         if allowed {
@@ -68,10 +68,10 @@ impl Links {
         }
         allowed
     }
-    /// Uses up the link with that id; whether there was one to use.
-    pub(super) fn spend(&mut self, id: &str) -> bool {
+    /// Whether the link with that id is the newest, and not used up.
+    fn is_newest(&self, id: &str) -> bool {
         let hash: [u8; 32] = Sha256::digest(id).into();
-        self.newest.take_if(|newest| bool::from(newest.ct_eq(&hash))).is_some()
+        self.newest.is_some_and(|newest| newest.ct_eq(&hash).into())
     }
 }
 
@@ -123,16 +123,34 @@ pub(super) fn issue(
 
 /// Spends a link, in the write that it is spent for; answers whose it was.
 pub(super) fn spend(call: &Call<'_>, purpose: Purpose, token: &str) -> Result<Account, Refusal> {
+    let Live { account, key, mut links } = live(call, purpose, token)?;
+    links.newest = None;
+    call.put(key, &encode(&links)?, call.now() + PER, false)?;
+    Ok(account)
+}
+
+/// Whose a link is that could be spent now.
+pub(super) fn peek(call: &Call<'_>, purpose: Purpose, token: &str) -> Result<Account, Refusal> {
+    live(call, purpose, token).map(|live| live.account)
+}
+
+/// A link that is good now.
+struct Live {
+    account: Account,
+    key: Vec<u8>,
+    links: Links,
+}
+
+fn live(call: &Call<'_>, purpose: Purpose, token: &str) -> Result<Live, Refusal> {
     let invalid = || Refusal::new(Problem::LinkInvalid);
     let Some(Token::Live(claims)) = call.open(purpose.name(), token) else { return Err(invalid()) };
     let account = crate::accounts::by_id(call, &claims.subject)?.ok_or_else(invalid)?;
     let email = Email::parse(&account.email)?;
     let key = key(call, purpose, &email, Some(&account));
     let links: Option<Links> = call.read(key.clone())?.map(|bytes| decode(&bytes)).transpose()?;
-    let mut links = links.ok_or_else(invalid)?;
-    if claims.session != account.epoch.to_string() || !links.spend(&claims.id) {
+    let links = links.ok_or_else(invalid)?;
+    if claims.session != account.epoch.to_string() || !links.is_newest(&claims.id) {
         return Err(invalid());
     }
-    call.put(key, &encode(&links)?, call.now() + PER, false)?;
-    Ok(account)
+    Ok(Live { account, key, links })
 }

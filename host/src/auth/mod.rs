@@ -13,13 +13,15 @@ mod registration;
 mod reset;
 mod session;
 mod views;
+mod waiting;
 
 pub(crate) use budget::Budget;
 pub(crate) use device::{Device, renew as renew_device};
 pub(crate) use redirect::{may_follow, wants_html};
-pub(crate) use registration::{address as registering, sign_up};
+pub(crate) use registration::sign_up;
 pub(crate) use session::listed;
 pub(crate) use views::{caller_json, user_json};
+pub(crate) use waiting::address as registering;
 
 use crate::{
     admin::http,
@@ -120,6 +122,7 @@ pub(crate) struct Row {
 /// The host's own routes.
 pub(crate) const ROUTES: &[Row] = &[
     Row { method: "POST", path: "/register", run: registration::register },
+    Row { method: "GET", path: "/email/verify", run: email::look },
     Row { method: "POST", path: "/email/verify", run: email::verify },
     Row { method: "POST", path: "/email/verify/send", run: email::send },
     Row { method: "POST", path: "/login", run: login::login },

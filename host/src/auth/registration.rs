@@ -1,32 +1,31 @@
 //! Signing up: at once, or when a mailed link has proven the address.
 //!
-//! Whoever signs up with an address to be proven leaves a record that waits for the link: the password's hash, and
-//! which link is the newest. It is no account. Strangers make such records, so each costs them the hash of a
-//! password and lasts no longer than its link, and there are no new ones while the store is nearly full.
+//! A link that proves an address proves no more: that whoever opens it reads the mailbox, and not that they chose
+//! the password of the sign-up that it was mailed for. That may be a stranger's, who waits for the owner to open it.
+//! So a browser makes the account as it was asked for only if it is the one that signed up, or by saying the
+//! password; and by a password of the reader's own, whoever signed up. The last is also the way to an account for
+//! an owner in whose name strangers use up the mails: each of them is as good as one's own.
 //!
 //! An address that has an account already is answered the same after the same work, and only its mail differs.
 use super::{
-    Asked, Reply, end_older,
-    links::{self, Links, Purpose},
+    Asked, Reply,
+    budget::Budget,
+    end_older,
+    links::{self, Purpose},
     login::{self, Mode},
+    waiting::{self, Browser, Found},
 };
 use crate::{
-    accounts::{self, Account, Email, Password},
+    accounts::{self, Account, Email, MAX_PASSWORD, Password},
     config::Registration,
     kernel::{Call, HOST},
-    records::{decode, encode},
     sessions,
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign_plugin_api::{Claims, Draft, Event, Problem, Refusal, Secret, Token};
-use serde::{Deserialize, Serialize};
+use countersign_plugin_api::{Draft, Event, Problem, Refusal, Request, Secret, SessionMode};
+use serde::Deserialize;
 use serde_json::{Map, json};
 
 const PURPOSE: Purpose = Purpose::Registration;
-/// The group of all that wait.
-const GROUP: &str = ":registrations";
-/// What the name of one starts with, where an account's id could stand.
-const WAITING: &str = ":registration:";
 /// The role of whoever makes an account.
 const USER: &str = "user";
 
@@ -43,14 +42,14 @@ struct Register {
 pub(super) fn register(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal> {
     let registration = asked.config.registration;
     if registration == Registration::Closed {
-        return Err(Refusal::new(Problem::Forbidden).saying("Registration is closed"));
+        return Err(closed());
     }
     let body: Register = asked.request.json()?;
     let email = Email::parse(&body.email)?;
     // What may refuse is asked before the address is looked up: it refuses every address.
     call.kernel.has_room_for_accounts()?;
     if registration == Registration::Verified {
-        return wait_for_proof(call, &email, &body.password);
+        return wait_for_proof(call, &email, &body);
     }
     let account = sign_up(call, &email, USER, &body.password)?;
     end_older(call)?;
@@ -59,6 +58,10 @@ pub(super) fn register(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refu
     let reply =
         login::enter(call, &account, body.session.mode(), vec![sessions::PASSWORD.into()], asked.agent)?;
     Ok(Reply { status: 201, ..reply })
+}
+
+fn closed() -> Refusal {
+    Refusal::new(Problem::Forbidden).saying("Registration is closed")
 }
 
 /// Makes an account once the password has met the policy.
@@ -77,98 +80,89 @@ fn accepted(call: &Call<'_>, email: &Email, password: &Secret<String>) -> Result
     Password::new(call, password.expose())
 }
 
-/// A sign-up that waits, as it is stored.
-#[derive(Clone, Serialize, Deserialize)]
-struct Waiting {
-    email: String,
-    password: Password,
-    /// The languages that whoever signs up reads.
-    language: String,
-    links: Links,
-}
-
 /// 202 for every address, after the same work.
-fn wait_for_proof(call: &Call<'_>, email: &Email, password: &Secret<String>) -> Result<Reply, Refusal> {
+fn wait_for_proof(call: &Call<'_>, email: &Email, body: &Register) -> Result<Reply, Refusal> {
     call.kernel.has_room_for_mail()?;
-    let password = accepted(call, email, password)?;
-    let minutes = PURPOSE.minutes();
-    let until = call.now() + PURPOSE.lasts();
+    let password = accepted(call, email, &body.password)?;
+    let browser = Browser::of(call)?;
     if let Some(account) = accounts::by_email(call, email)? {
         // The token is made for the time that it takes. It opens nothing, and stays here.
         if links::issue(call, PURPOSE, email, Some(&account))?.is_some() {
-            call.message(&Draft::new("registration-known", &account.id, until))?;
+            call.message(&Draft::new("registration-known", &account.id, call.now() + PURPOSE.lasts()))?;
             call.audit(HOST, &Event::success("account.registered-again", &account.id));
         }
-    } else if let Some((name, token)) = wait(call, email, password)? {
+    } else if waiting::add(call, email, password, &browser)? {
         call.audit(HOST, &Event::success("account.registration-asked", ""));
-        let draft = Draft::new("registration", &name, until);
-        call.message(&draft.with("token", &token).with("minutes", &minutes))?;
     }
-    let mut body = Map::new();
-    body.insert("status".into(), json!("verification_required"));
-    Ok(Reply::json(202, body))
+    let mut answer = Map::new();
+    answer.insert("status".into(), json!("verification_required"));
+    let mut reply = Reply::json(202, answer);
+    // A program keeps no cookies.
+    if body.session.mode() == SessionMode::Cookie {
+        reply.cookies.push(browser.into_cookie());
+    }
+    Ok(reply)
 }
 
-/// Takes the place of whoever waited with this address; its name, and the token of its link. `None` when too many
-/// mails were sent, and then the link before this one stays good, for the password that it was asked for with.
-fn wait(call: &Call<'_>, email: &Email, password: Password) -> Result<Option<(String, String)>, Refusal> {
-    let hidden = call.place(&format!("registration:{}", email.folded())).0;
-    let (key, id) = (key(call, &hidden), links::draw(call));
-    let before: Option<Waiting> = call.read(key.clone())?.map(|bytes| decode(&bytes)).transpose()?;
-    let new = Waiting {
-        email: email.shown.clone(),
-        password,
-        language: call.origin.language.clone(),
-        links: Links::default(),
-    };
-    let mut waiting = before.unwrap_or_else(|| new.clone());
-    let expires_at = call.now() + PURPOSE.lasts();
-    let allowed = waiting.links.send(&id, call.now());
-    if allowed {
-        waiting = Waiting { links: waiting.links, ..new };
-    }
-    // Written in any case: the time of an answer must not tell.
-    call.put(key, &encode(&waiting)?, expires_at, false)?;
-    let name = format!("{WAITING}{}", URL_SAFE_NO_PAD.encode(hidden));
-    let subject = name.clone();
-    let purpose = PURPOSE.name().into();
-    let token = call.sign(&Claims { purpose, subject, session: String::new(), id, expires_at })?;
-    Ok(allowed.then_some((name, token)))
+/// What whoever confirms a link says of the password.
+pub(super) enum Said<'a> {
+    Nothing,
+    /// That it is this one.
+    Chosen(&'a Secret<String>),
+    /// That it shall be this one.
+    Another(&'a Secret<String>),
 }
 
-/// Makes the account whose link this is, with its address proven. False for what is no such link.
-pub(super) fn confirm(call: &Call<'_>, token: &str) -> Result<bool, Refusal> {
-    let invalid = || Refusal::new(Problem::LinkInvalid);
-    let Some(token) = call.open(PURPOSE.name(), token) else { return Ok(false) };
-    let Token::Live(claims) = token else { return Err(invalid()) };
-    let (key, mut waiting) = find(call, &claims.subject)?.ok_or_else(invalid)?;
-    let email = Email::parse(&waiting.email)?;
+/// Makes the account of a sign-up, with its address proven.
+pub(super) fn confirm(
+    call: &Call<'_>,
+    asked: &Asked<'_>,
+    found: Found,
+    said: &Said<'_>,
+) -> Result<Reply, Refusal> {
+    // It may have been closed since.
+    if asked.config.registration == Registration::Closed {
+        return Err(closed());
+    }
+    let email = Email::parse(&found.sign_up.email)?;
     // Somebody may have made the account meanwhile.
-    if !waiting.links.spend(&claims.id) || accounts::by_email(call, &email)?.is_some() {
-        return Err(invalid());
+    if accounts::by_email(call, &email)?.is_some() {
+        return Err(Problem::LinkInvalid.into());
     }
-    call.delete(key)?;
-    let mut account = accounts::create(call, &email, USER, waiting.password)?;
+    let another = match said {
+        Said::Nothing if is_browser(asked.request) && !found.is_at_home(call)? => {
+            let detail = "This is not the browser that signed up: say the `password`, or a `new_password`";
+            return Err(Refusal::new(Problem::InvalidCredentials).saying(detail));
+        }
+        Said::Nothing => None,
+        Said::Chosen(password) => {
+            // A budget of its own: a stranger's wrong passwords for the address do not keep the owner out.
+            let tries = Budget::load(call, found.tries(call), true)?;
+            tries.check(call.now())?;
+            let password = password.expose();
+            if password.len() > MAX_PASSWORD || !found.sign_up.password.matches(call, password)? {
+                call.audit(HOST, &Event::failure("account.registration-refused", ""));
+                tries.count(call)?;
+                return Ok(Reply::refused(Problem::InvalidCredentials));
+            }
+            tries.reset(call)?;
+            None
+        }
+        Said::Another(password) => Some(accepted(call, &email, password)?),
+    };
+    found.end_all(call)?;
+    let language = if another.is_some() { &call.origin.language } else { &found.sign_up.language }.clone();
+    let password = another.unwrap_or(found.sign_up.password);
+    let mut account = accounts::create(call, &email, USER, password)?;
     account.email_verified = true;
-    account.language = waiting.language;
+    account.language = language;
     accounts::save(call, &account)?;
     call.audit(HOST, &Event::success("account.registered", &account.id));
-    Ok(true)
+    Ok(Reply::empty())
 }
 
-/// The address that a mail to somebody who waits goes to.
-pub(crate) fn address(call: &Call<'_>, name: &str) -> Result<Option<String>, Refusal> {
-    Ok(find(call, name)?.map(|(_, waiting)| waiting.email))
-}
-
-fn find(call: &Call<'_>, name: &str) -> Result<Option<(Vec<u8>, Waiting)>, Refusal> {
-    let hidden = name.strip_prefix(WAITING).and_then(|name| URL_SAFE_NO_PAD.decode(name).ok());
-    let Some(hidden) = hidden else { return Ok(None) };
-    let key = key(call, &hidden);
-    let waiting = call.read(key.clone())?.map(|bytes| decode(&bytes)).transpose()?;
-    Ok(waiting.map(|waiting| (key, waiting)))
-}
-
-fn key(call: &Call<'_>, hidden: &[u8]) -> Vec<u8> {
-    call.host_key(GROUP, &[b"email".as_slice(), hidden].concat())
+/// Whether a browser asks, for a page of ours or of an application. A link opened in one may be somebody else's,
+/// and there are pages that confirm whatever is opened in them. A program has confirmed by asking.
+fn is_browser(request: &Request<'_>) -> bool {
+    ["origin", "sec-fetch-site"].iter().any(|name| request.header(name).is_some())
 }

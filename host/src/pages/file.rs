@@ -19,7 +19,8 @@ pub(super) struct Head {
     pub(super) nav: Option<u8>,
     /// The parameters of the query that the template is given.
     pub(super) query: Vec<String>,
-    /// `GET` routes of the API by the names under which the template has their answers.
+    /// `GET` routes of the API by the names under which the template has their answers. A parameter of the query in
+    /// braces is filled in.
     pub(super) read: BTreeMap<String, String>,
     pub(super) form: BTreeMap<String, Form>,
 }

@@ -71,14 +71,15 @@ pub(crate) fn location(path: &str, next: Option<&str>, said: Option<&str>) -> St
             location.push(if location.contains('?') { '&' } else { '?' });
             location.push_str(name);
             location.push('=');
-            encode(value, &mut location);
+            location.push_str(&encoded(value));
         }
     }
     location
 }
 
 /// Percent-encodes all but the unreserved characters (RFC 3986, 2.3).
-fn encode(text: &str, out: &mut String) {
+pub(super) fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
@@ -86,6 +87,7 @@ fn encode(text: &str, out: &mut String) {
             let _ = write!(out, "%{byte:02X}");
         }
     }
+    out
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! A request for a page: who looks, what it reads or posts, what is shown.
 use super::{
     file::{Access, Form},
-    flow::{Admission, CHALLENGE, ENROL, HOME, LOGIN, STEP_UP, Visitor, admit, location},
+    flow::{Admission, CHALLENGE, ENROL, HOME, LOGIN, STEP_UP, Visitor, admit, encoded, location},
     form::Posted,
     table::{Page, Pages},
+    texts::filled,
 };
 use crate::{
     api,
@@ -207,8 +208,14 @@ impl Showing<'_> {
             Admission::Via(first) => return Ok(see_other(&self.via(first, next))),
         }
         let mut names: Vec<(&str, Value)> = self.pages.fixed(self.page, self.locale).into();
+        // A form that was posted carries on what the page was opened with.
+        let opened_with = |name: &str| {
+            let asked = query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+            asked.or_else(|| outcome.values.get(name).copied()).unwrap_or_default()
+        };
         for (name, path) in &self.page.reads {
-            let read = match self.ask("GET", path, Bytes::new()).await {
+            let path = filled(path, |name| Some(encoded(opened_with(name))));
+            let read = match self.ask("GET", &path, Bytes::new()).await {
                 Ok(reply) => Value::from(Serde(reply.body)),
                 // What this visitor may not see is not there; what could not be read is no page.
                 Err(refusal) if refusal.problem().status() < 500 => Value::from(()),
@@ -216,10 +223,7 @@ impl Showing<'_> {
             };
             names.push((name, read));
         }
-        let asked = |name: &String| {
-            let value = query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-            (name.clone(), Value::from(value.unwrap_or_default()))
-        };
+        let asked = |name: &String| (name.clone(), Value::from(opened_with(name)));
         let problem = outcome.refusal.as_ref().map(|(form, base, refusal)| {
             let slug = refusal.problem().slug();
             self.pages.problem(self.locale, base, outcome.form, refusal, form.blame.get(slug))
@@ -266,9 +270,13 @@ impl Pages {
             .or_else(|| text(format!("{base}.problem.{slug}")))
             .or_else(|| text(format!("problem.{slug}")));
         let minutes = refusal.retry_after_secs().map(|secs| secs.div_ceil(60).max(1).to_string());
-        let said = super::texts::filled(own.unwrap_or(refusal.detail()), |place| {
-            if place == "minutes" { minutes.clone() } else { None }
-        });
+        let said =
+            filled(
+                own.unwrap_or(refusal.detail()),
+                |place| {
+                    if place == "minutes" { minutes.clone() } else { None }
+                },
+            );
         let rules = refusal.broken_rules().iter();
         let points: Vec<&str> = rules.map(|rule| text(format!("rule.{rule}")).unwrap_or(rule)).collect();
         json!({ "slug": slug, "text": said, "field": field, "points": points })

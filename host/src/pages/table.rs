@@ -280,6 +280,6 @@ fn base(name: &str) -> String {
 }
 
 fn routes(head: &Head) -> impl Iterator<Item = (&'static str, &str)> {
-    let read = head.read.values().map(|path| ("GET", path.as_str()));
+    let read = head.read.values().map(|path| ("GET", path.split('?').next().unwrap_or_default()));
     read.chain(head.form.values().filter_map(|form| form.route()))
 }

@@ -1,7 +1,7 @@
 //! Rows of mailed links: to sign in, and to set a password.
 use crate::{Case, Stage, provoke};
-use countersign_tests::{NONE, PASSWORD, Site};
-use serde_json::json;
+use countersign_tests::{Client, NONE, PASSWORD, Site};
+use serde_json::{Value, json};
 
 const NEW_PASSWORD: &str = "staple battery horse correct";
 const MAGIC: &str = "POST /mfa/magic-link/verify";
@@ -149,6 +149,16 @@ fn links_to_sign_in_to_set_a_password_and_to_prove_an_address() {
     }
 }
 
+/// What a page of a browser says of where it is.
+const BROWSER: (&str, &str) = ("sec-fetch-site", "same-origin");
+
+/// The browser in which somebody signed up just now, and the token that was mailed.
+fn signed_up(stage: &Stage) -> (Client, String) {
+    let (mut browser, email) = (stage.browser(), stage.new_address());
+    browser.ask("POST /register", json!({ "email": email, "password": PASSWORD })).expect(202);
+    (browser, stage.link(&email))
+}
+
 /// An account is made when the address is proven; until then nothing shows whether there is one.
 const VERIFIED: &[Case] = &[
     ("POST /register", "202", |stage| {
@@ -156,7 +166,13 @@ const VERIFIED: &[Case] = &[
         let body = |email: &str| json!({ "email": email, "password": PASSWORD });
         let known = stage.browser().ask("POST /register", body(&known.email));
         let unknown = stage.browser().ask("POST /register", body(&stage.new_address()));
-        assert_eq!((known.text(), known.header("set-cookie")), (unknown.text(), None));
+        let names = |headers: &[(String, String)]| headers.iter().map(|h| h.0.clone()).collect::<Vec<_>>();
+        assert_eq!((known.text(), names(&known.headers)), (unknown.text(), names(&unknown.headers)));
+        // A browser is known again by its cookie, which opens nothing; a program has none.
+        assert!(known.header("set-cookie").is_some_and(|set| set.starts_with("countersign-registration=")));
+        let mut body = body(&stage.new_address());
+        body["session"] = json!("bearer");
+        assert_eq!(stage.program().ask("POST /register", body).header("set-cookie"), None);
         known
     }),
     ("POST /register", "422 password-policy", |stage| {
@@ -173,6 +189,60 @@ const VERIFIED: &[Case] = &[
         browser.ask("POST /login", &body).expect(200);
         reply
     }),
+    ("POST /email/verify", "401 invalid-credentials", |stage| {
+        let (_, token) = signed_up(stage);
+        stage.browser().ask_with("POST /email/verify", &[BROWSER], json!({ "token": token }))
+    }),
+    ("POST /email/verify", "401 invalid-credentials", |stage| {
+        let (_, token) = signed_up(stage);
+        let body = json!({ "token": token, "password": NEW_PASSWORD });
+        stage.browser().ask("POST /email/verify", body)
+    }),
+    ("POST /email/verify", "429 locked", |stage| {
+        let (_, token) = signed_up(stage);
+        let body = json!({ "token": token, "password": NEW_PASSWORD });
+        for _ in 0..5 {
+            stage.browser().ask("POST /email/verify", &body).refused(401, "invalid-credentials");
+        }
+        stage.browser().ask("POST /email/verify", body)
+    }),
+    ("POST /email/verify", "422 password-policy", |stage| {
+        let (_, token) = signed_up(stage);
+        stage.browser().ask("POST /email/verify", json!({ "token": token, "new_password": "short" }))
+    }),
+    ("POST /email/verify", "204", |stage| {
+        let (mut browser, token) = signed_up(stage);
+        browser.ask_with("POST /email/verify", &[BROWSER], json!({ "token": token }))
+    }),
+    ("POST /email/verify", "204", |stage| {
+        let (_, token) = signed_up(stage);
+        let body = json!({ "token": token, "password": PASSWORD });
+        stage.browser().ask_with("POST /email/verify", &[BROWSER], body)
+    }),
+    ("POST /email/verify", "204", |stage| {
+        let (_, token) = signed_up(stage);
+        let body = json!({ "token": token, "new_password": NEW_PASSWORD });
+        stage.browser().ask_with("POST /email/verify", &[BROWSER], body)
+    }),
+    ("GET /email/verify", "200", |stage| {
+        let (mut browser, token) = signed_up(stage);
+        let row = format!("GET /email/verify?token={token}");
+        // Scanners follow links; the link is as good as before.
+        let elsewhere = stage.browser().ask(&row, NONE).expect(200);
+        let here = browser.ask(&row, NONE);
+        let asks = |told: &Value| (told["purpose"].clone(), told["password_required"].clone());
+        assert_eq!(asks(&elsewhere), (json!("registration"), json!(true)));
+        assert_eq!(asks(&here.json()), (json!("registration"), json!(false)));
+        browser.ask_with("POST /email/verify", &[BROWSER], json!({ "token": token })).expect(204);
+        here
+    }),
+    ("GET /email/verify", "401 link-invalid", |stage| {
+        let (_, token) = signed_up(stage);
+        let row = format!("GET /email/verify?token={token}");
+        stage.browser().ask("POST /email/verify", json!({ "token": token })).expect(204);
+        stage.browser().ask("GET /email/verify", NONE).refused(401, "link-invalid");
+        stage.browser().ask(&row, NONE)
+    }),
     ("POST /email/verify", "401 link-invalid", |stage| {
         stage.browser().ask("POST /email/verify", json!({ "token": "v1.x.y.z" }))
     }),
@@ -182,8 +252,13 @@ const PROOF: &[Case] = &[
     ("POST /email/verify/send", "202", |stage| {
         let (mut browser, user) = stage.somebody();
         let reply = browser.ask("POST /email/verify/send", json!({}));
+        let token = stage.link(&user.email);
+        let told = stage.browser().ask(&format!("GET /email/verify?token={token}"), NONE).expect(200);
+        assert_eq!((&told["purpose"], &told["password_required"]), (&json!("email"), &json!(false)));
+        let body = json!({ "token": token, "password": PASSWORD });
+        browser.ask("POST /email/verify", body).refused(400, "malformed");
         // The first proof takes away what somebody else may have prepared.
-        browser.ask("POST /email/verify", json!({ "token": stage.link(&user.email) })).expect(204);
+        browser.ask_with("POST /email/verify", &[BROWSER], json!({ "token": token })).expect(204);
         browser.ask("GET /me", NONE).refused(401, "session-required");
         reply
     }),

@@ -35,7 +35,8 @@ const fn row(name: &'static str, caller: Caller, body: &'static str) -> Row {
 /// The whole contract below `/api/auth`.
 pub(crate) const ROWS: &[Row] = &[
     row("POST /register", Anybody, r#"{"email":"new@example.org","password":"pass","session":"bearer"}"#),
-    row("POST /email/verify", Anybody, r#"{"token":"t"}"#),
+    row("GET /email/verify", Anybody, ""),
+    row("POST /email/verify", Anybody, r#"{"token":"t","password":"pass"}"#),
     row("POST /email/verify/send", Standard, "{}"),
     row("POST /login", Anybody, r#"{"email":"a@example.org","password":"pass","session":"bearer"}"#),
     row("POST /logout", Anybody, "{}"),
