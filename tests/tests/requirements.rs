@@ -1,7 +1,8 @@
 //! `docs/requirements.md`: every requirement has a row, and every test that a row names is there and is run. The rows of
-//! `docs/threat-model.md` likewise.
+//! `docs/threat-model.md` likewise, and `docs/trusted-code.md` speaks of every crate that it has to.
+use serde_json::Value;
 use std::{collections::BTreeSet, fs};
-use xtask::project::root;
+use xtask::project::{cargo, root};
 
 /// What sections A to I require.
 const REQUIRED: [u32; 36] = [
@@ -60,4 +61,64 @@ fn every_requirement_names_tests_that_exist() {
         assert!(tests > 0 && line.matches(" | ").count() == 3, "R{number} names no test");
     }
     assert_eq!(rows, BTreeSet::from(REQUIRED));
+}
+
+/// What comes from outside: each crate's name, its licences, whether this workspace asks for it itself, and the kinds of
+/// its targets.
+fn crates_of_others() -> Vec<(String, String, bool, BTreeSet<String>)> {
+    let words =
+        ["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"];
+    let output = cargo().args(words).current_dir(root()).output().expect("cargo describes the workspace");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let nodes = list(&metadata["resolve"]["nodes"]);
+    let built: BTreeSet<String> = nodes.iter().map(|node| text(&node["id"])).collect();
+    let (theirs, ours): (Vec<Value>, Vec<Value>) =
+        list(&metadata["packages"]).into_iter().partition(|package| !package["source"].is_null());
+    let wanted: BTreeSet<String> = ours
+        .iter()
+        .flat_map(|package| list(&package["dependencies"]))
+        .map(|asked| text(&asked["name"]))
+        .collect();
+    let built = theirs.iter().filter(|package| built.contains(&text(&package["id"])));
+    built
+        .map(|package| {
+            let name = text(&package["name"]);
+            let targets = list(&package["targets"]);
+            let kinds =
+                targets.iter().flat_map(|target| list(&target["kind"])).map(|kind| text(&kind)).collect();
+            let asked = wanted.contains(&name);
+            (name, text(&package["license"]).replace('/', " OR "), asked, kinds)
+        })
+        .collect()
+}
+
+#[test]
+fn all_the_code_that_is_trusted_is_said_to_be() {
+    let page = read("docs/trusted-code.md");
+    // The first cells of the rows below a heading, without their backticks.
+    let rows = |heading: &str| -> Vec<(String, String)> {
+        let below = page.split("\n## ").find_map(|part| part.strip_prefix(heading)).expect(heading);
+        let rows = below.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        rows.map(|(name, rest)| (name.to_owned(), rest.split(" |").next().unwrap_or_default().to_owned()))
+            .collect()
+    };
+    let names =
+        |rows: &[(String, String)]| rows.iter().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>();
+    let crates = crates_of_others();
+    let those = |is: &dyn Fn(&(String, String, bool, BTreeSet<String>)) -> bool| {
+        crates.iter().filter(|one| is(one)).map(|one| one.0.clone()).collect::<BTreeSet<_>>()
+    };
+    let mut direct = rows("In the host and its plugins");
+    direct.extend(rows("In tests, tools and examples"));
+    assert_eq!(names(&direct), those(&|one| one.2), "the crates that are asked for");
+    for (name, licence) in &direct {
+        let has = |one: &&(String, String, bool, BTreeSet<String>)| one.0 == *name && one.1 == *licence;
+        assert!(crates.iter().any(|one| has(&one)), "{name} is not under {licence}");
+    }
+    let of_kind = |kind: &str| those(&|one| one.3.contains(kind));
+    assert_eq!(names(&rows("Build scripts")), of_kind("custom-build"), "what runs when something is built");
+    assert_eq!(names(&rows("Macros")), of_kind("proc-macro"), "what runs in the compiler");
 }
