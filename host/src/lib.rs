@@ -9,6 +9,9 @@ pub mod cli;
 pub mod config;
 mod control;
 pub mod embed;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod kernel;
 mod language;

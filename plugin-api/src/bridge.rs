@@ -193,7 +193,7 @@ impl Asked for Nothing {
 }
 
 /// The kernel's context, made flat.
-struct Local<'a>(&'a dyn Context);
+pub(crate) struct Local<'a>(pub(crate) &'a dyn Context);
 
 impl Asked for Local<'_> {
     fn ask(&self, question: u32, input: &Flat, output: &mut Flat) -> u32 {

@@ -213,8 +213,11 @@ impl Decision {
                 END_ALL => Act::EndAllSessions { subject: item.text() },
                 SIGN_IN => {
                     let (mode, amr) = item.text_b().split_once('\n')?;
-                    let bearer = mode == "bearer";
-                    let mode = if bearer { SessionMode::Bearer } else { SessionMode::Cookie };
+                    let mode = match mode {
+                        "bearer" => SessionMode::Bearer,
+                        "cookie" => SessionMode::Cookie,
+                        _ => return None,
+                    };
                     Act::SignIn { subject: item.text(), mode, amr }
                 }
                 COOKIE => Act::Cookie {
@@ -408,5 +411,30 @@ impl<'a> Event<'a> {
     pub fn with(mut self, key: &'a str, value: &'a str) -> Self {
         self.fields.push((key, value));
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_signs_somebody_in_says_how() {
+        for (said, mode) in [
+            ("cookie\notp", Some(SessionMode::Cookie)),
+            ("bearer\notp", Some(SessionMode::Bearer)),
+            ("Bearer\notp", None),
+            ("\notp", None),
+            ("cookie", None),
+        ] {
+            let decision = Decision::empty().session(SIGN_IN, "ann", said);
+            let acts: Vec<_> = decision.acts().collect();
+            let read = match acts.as_slice() {
+                [Some(Act::SignIn { subject: "ann", mode, amr: "otp" })] => Some(*mode),
+                [None] => None,
+                _ => panic!("{said:?} is one act, or none"),
+            };
+            assert_eq!(read, mode, "{said:?}");
+        }
     }
 }

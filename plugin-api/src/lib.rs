@@ -67,6 +67,9 @@ mod context;
 mod decision;
 mod delivery;
 mod error;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod http;
 pub mod kernel;

@@ -43,11 +43,19 @@ impl Manifest {
             return Err(Unreadable("its manifest is longer than 4 KiB"));
         }
         let text = std::str::from_utf8(section).map_err(|_| Unreadable("its manifest is not text"))?;
-        let value = |key: &str| {
-            let lines = text.trim_end_matches('\0').lines();
-            lines.filter_map(|line| line.split_once('=')).find(|(k, _)| *k == key).map(|(_, v)| v.to_owned())
+        let text = text.trim_end_matches('\0');
+        // It is shown to people before they decide whether to trust the file: it must not steer a terminal.
+        if !text.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)) {
+            return Err(Unreadable("its manifest is not printable ASCII"));
+        }
+        let need = |key: &str, missing: &'static str| {
+            let mut values = text.split('\n').filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            match (values.next(), values.next()) {
+                (Some(value), None) => Ok(value.to_owned()),
+                (Some(_), Some(_)) => Err(Unreadable("its manifest gives something twice")),
+                (None, _) => Err(Unreadable(missing)),
+            }
         };
-        let need = |key: &str, missing: &'static str| value(key).ok_or(Unreadable(missing));
         let manifest = Self {
             name: need("name", "its manifest gives no name")?,
             version: need("version", "its manifest gives no version")?,
@@ -146,16 +154,24 @@ mod tests {
 
     #[test]
     fn damaged_manifests_are_refused() {
-        let cases: [&[u8]; 5] = [
-            b"",
-            b"name=mfa",
-            b"\xff\xfe",
-            b"name=../x\nversion=1\napi=1\npanic=unwind\ncompiler=x",
-            &[b'x'; 5000],
+        let cases: [(&[u8], &str); 10] = [
+            (b"", "no name"),
+            (b"name=mfa", "no version"),
+            (b"\xff\xfe", "not text"),
+            (b"name=../x\nversion=1\napi=1\npanic=unwind\ncompiler=x", "lower-case"),
+            (&[b'x'; 5000], "4 KiB"),
+            (b"name=mfa\nname=other\nversion=1\napi=1\npanic=unwind\ncompiler=x", "twice"),
+            (b"name=mfa\nversion=1\napi=1\npanic=unwind\npanic=abort\ncompiler=x", "twice"),
+            (b"name=mfa\nversion=\x1b[2J\napi=1\npanic=unwind\ncompiler=x", "printable"),
+            (b"name=mfa\r\nversion=1\r\napi=1\r\npanic=unwind\r\ncompiler=x", "printable"),
+            ("name=mfa\nversion=\u{202e}1\napi=1\npanic=unwind\ncompiler=x".as_bytes(), "printable"),
         ];
-        for case in cases {
-            assert!(Manifest::parse(case).is_err());
+        for (case, why) in cases {
+            let said = Manifest::parse(case).expect_err(why).to_string();
+            assert!(said.contains(why), "{said}");
         }
+        let later = b"name=mfa\nversion=1\napi=1\npanic=unwind\ncompiler=x=y\nlater=1\n\0\0";
+        assert_eq!(Manifest::parse(later).expect("what a later one says is passed over").compiler, "x=y");
     }
 
     #[test]

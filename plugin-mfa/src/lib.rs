@@ -35,6 +35,9 @@ mod config;
 mod email_otp;
 mod enrolment;
 mod form;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod import;
 mod links;

@@ -32,6 +32,10 @@ impl Artifacts {
         })
     }
 
+    /// What somebody has put into a directory.
+    pub fn in_dir(dir: &Path) -> Self {
+        Self { dir: dir.into() }
+    }
     /// Where the binary and the libraries lie.
     pub fn dir(&self) -> &Path {
         &self.dir

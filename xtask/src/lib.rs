@@ -2,7 +2,7 @@
 //!
 //! # Modules
 //!
-//! [`fixtures`]: plugins for the tests · [`tools`]: what is installed from outside · [`mod@test`], [`ci`], [`demo`], [`dist`]: one
+//! [`fixtures`]: plugins for the tests · [`tools`]: what is installed from outside · [`mod@test`], [`ci`], [`demo`], [`dist`], [`siege`], [`fuzz`], [`sanitize`]: one
 //! command each · [`site`]: the documentation as HTML · [`qr`]: a screen for the demo · and from the test kit, [`project`]: where things are, and how children
 //! are started · [`artifacts`]: the binary and the plugin libraries · [`server`], [`http`], [`totp`]: the host as a child, a
 //! client, an authenticator
@@ -12,7 +12,9 @@ pub mod ci;
 pub mod demo;
 pub mod dist;
 pub mod fixtures;
+pub mod fuzz;
 pub mod qr;
+pub mod sanitize;
 pub mod siege;
 pub mod site;
 pub mod test;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
-use xtask::{artifacts, ci, demo, dist, qr, siege, site, test};
+use xtask::{artifacts, ci, demo, dist, fuzz, qr, sanitize, siege, site, test};
 
 /// Builds, tests and shows Countersign. Nothing but a Rust toolchain and a C compiler is needed to start.
 #[derive(Parser)]
@@ -56,6 +56,15 @@ enum Command {
     /// Races, crashes, floods, faults: each campaign prints requirement, figure and measurement, and the command fails
     /// when any falls short. Full scale takes a quiet machine, root for a small file system, and an hour.
     Siege(siege::Siege),
+    /// Throws bytes at whatever reads what a stranger wrote, under AddressSanitizer, and says what broke
+    ///
+    /// Each target starts from fuzz/corpus and from what earlier runs found, which is kept, minimised, under
+    /// target/fuzz. cargo-fuzz is installed into target/tools. The stable compiler does it, told to be an unstable one.
+    Fuzz(fuzz::Fuzz),
+    /// Looks for memory that is read or written where it must not be: the boundary in Miri, a walk under valgrind
+    ///
+    /// Miri comes with a nightly toolchain of its own, which rustup puts under target/tools. valgrind is a Debian package.
+    Sanitize(sanitize::Sanitize),
     /// Renders README and docs into target/site: HTML without JavaScript, for a browser or any web server
     Site,
     /// Draws the QR code of an enrolment: reads the answer of `totp/enroll` from standard input
@@ -70,6 +79,8 @@ fn main() -> ExitCode {
         Command::Dist => dist::command(),
         Command::Demo { dir, walk } => demo::run(dir.as_deref(), walk),
         Command::Siege(siege) => siege::run(&siege),
+        Command::Fuzz(fuzz) => fuzz::run(&fuzz),
+        Command::Sanitize(sanitize) => sanitize::run(&sanitize),
         Command::Site => site::run(),
         Command::Qr => qr::from_stdin(),
     };

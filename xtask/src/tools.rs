@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 /// A program that the tests run, and the Debian package it comes in.
@@ -35,6 +35,8 @@ const REQUIREMENTS: &str = "tests/smtp/requirements.txt";
 const PACKAGES: [&str; 2] = ["tests/axe/package.json", "tests/axe/package-lock.json"];
 
 const CARGO_DENY: &str = "0.20.2";
+const CARGO_FUZZ: &str = "0.13.2";
+const NIGHTLY: &str = "nightly-2026-10-30";
 
 /// Installs the tools that are missing.
 pub fn install_missing() -> Result<()> {
@@ -106,7 +108,7 @@ fn unpack_proxies() -> Result<()> {
 }
 
 /// `apt-get`, as root.
-fn apt(words: &[&str]) -> std::process::Command {
+fn apt(words: &[&str]) -> Command {
     let mut command = if is_root() {
         project::command("apt-get")
     } else {
@@ -170,22 +172,57 @@ fn install_axe() -> Result<()> {
 
 /// `cargo-deny`: the one on `PATH`, or one of our own under `target/tools`.
 pub fn cargo_deny() -> Result<PathBuf> {
-    if let Some(found) = which("cargo-deny") {
-        return Ok(found);
-    }
-    let tools = target_dir()?.join("tools");
-    let own = tools.join("bin/cargo-deny");
-    if !is_current(&own) {
-        println!("Installing cargo-deny {CARGO_DENY} into {}", tools.display());
-        // Unoptimised: it runs for a second, and would be built for minutes more.
-        let mut install = cargo();
-        install.args(["install", "--locked", "--debug", "--no-track", "--force", "--version", CARGO_DENY]);
-        run(install.arg("--root").arg(&tools).arg("cargo-deny"))?;
-    }
-    Ok(own)
+    which("cargo-deny").map_or_else(|| own("cargo-deny", CARGO_DENY), Ok)
 }
 
-fn is_current(own: &Path) -> bool {
-    let said = own.is_file().then(|| project::command(own).arg("--version").output().ok()).flatten();
-    said.is_some_and(|said| said.stdout.trim_ascii().ends_with(CARGO_DENY.as_bytes()))
+/// `valgrind`, which no test needs.
+pub fn valgrind() -> Result<()> {
+    if which("valgrind").is_none() { install(&["valgrind"]) } else { Ok(()) }
+}
+
+/// `cargo-fuzz`: one of our own under `target/tools`.
+pub fn cargo_fuzz() -> Result<PathBuf> {
+    own("cargo-fuzz", CARGO_FUZZ)
+}
+
+/// A compiler of one night, for what no stable one does, under `target/tools`: `rustup run` with it.
+pub fn nightly() -> Result<Command> {
+    let home = target_dir()?.join("tools/rustup");
+    let rustup = || {
+        let mut command = project::command("rustup");
+        command
+            .env("RUSTUP_HOME", &home)
+            .env_remove("RUSTUP_TOOLCHAIN")
+            .env_remove("CARGO")
+            .env_remove("RUSTC");
+        command
+    };
+    let mut look = rustup();
+    let there =
+        look.args(["run", NIGHTLY, "cargo", "miri", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    if !there.status().context("rustup is what installs compilers")?.success() {
+        println!("Installing {NIGHTLY} with Miri into {}", home.display());
+        let mut install = rustup();
+        install.args(["toolchain", "install", NIGHTLY, "--profile", "minimal", "--no-self-update"]);
+        run(install.args(["--component", "miri", "--component", "rust-src"]))?;
+    }
+    let mut command = rustup();
+    command.args(["run", NIGHTLY]);
+    Ok(command)
+}
+
+/// A program of crates.io, of that version, under `target/tools`.
+fn own(name: &str, version: &str) -> Result<PathBuf> {
+    let tools = target_dir()?.join("tools");
+    let program = tools.join("bin").join(name);
+    let said = project::command(&program).arg("--version").stderr(Stdio::null()).output();
+    if said.is_ok_and(|said| said.stdout.trim_ascii().ends_with(version.as_bytes())) {
+        return Ok(program);
+    }
+    println!("Installing {name} {version} into {}", tools.display());
+    // Unoptimised: it runs for a second, and would be built for minutes more.
+    let mut install = cargo();
+    install.args(["install", "--locked", "--debug", "--no-track", "--force", "--version", version]);
+    run(install.arg("--root").arg(&tools).arg(name))?;
+    Ok(program)
 }

@@ -12,6 +12,9 @@ use countersign_plugin_api::{Context, Draft, Refusal, Secret, SessionMode, Time}
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzzing;
+
 const COOKIE: &str = "device";
 /// From the last login on.
 const LASTS: Duration = Duration::from_hours(180 * 24);

@@ -15,6 +15,9 @@ mod session;
 mod views;
 mod waiting;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use device::fuzzing::cookie as device_cookie;
+
 pub(crate) use budget::Budget;
 pub(crate) use device::{Device, renew as renew_device};
 pub(crate) use redirect::{may_follow, wants_html};

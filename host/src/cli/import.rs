@@ -11,6 +11,9 @@ use std::{
 };
 use zeroize::Zeroizing;
 
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzzing;
+
 const SCHEME: &str = "otpauth://";
 /// Refusals that the next line would meet too.
 const HOPELESS: [&str; 4] = ["store-unavailable", "plugin-fault", "busy", "delivery-unavailable"];

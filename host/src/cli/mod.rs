@@ -25,6 +25,9 @@ mod store;
 mod user;
 mod when;
 
+#[cfg(any(fuzzing, test))]
+pub use import::fuzzing::import;
+
 #[cfg(test)]
 mod golden;
 

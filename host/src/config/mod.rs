@@ -14,6 +14,8 @@ mod address;
 mod cidr;
 pub mod edit;
 pub(crate) mod folder;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod nearest;
 mod objection;
 mod plugin_tables;

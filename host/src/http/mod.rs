@@ -48,6 +48,8 @@ mod app;
 mod connection;
 mod cookies;
 mod flow;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod guard;
 mod limits;
 mod log;

@@ -10,9 +10,15 @@ use object::{
     read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader},
 };
 
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzzing;
+
 /// What a plugin may be linked against: a library that brings others along could bring code that no pin names.
 const SYSTEM: &[&str] =
-    &["libc.so.6", "libm.so.6", "libgcc_s.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1"];
+    &["libc.so.6", "libm.so.6", "libgcc_s.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1", LOADER];
+/// The loader itself, by its one name: what only begins like it may be a path.
+const LOADER: &str =
+    if cfg!(target_arch = "aarch64") { "ld-linux-aarch64.so.1" } else { "ld-linux-x86-64.so.2" };
 
 /// Checks the bytes of a library; reads its manifest, and the names of the libraries that it needs. The error
 /// completes "it …" or stands alone.
@@ -74,7 +80,7 @@ fn dependencies(header: &FileHeader64<Le>, bytes: &[u8]) -> Result<Vec<String>, 
         let strings = value(DT_STRTAB).and_then(|address| at_address(segments, bytes, address));
         for entry in entries.iter().filter(|e| e.tag(Le) == DT_NEEDED) {
             let name = strings.and_then(|table| text(table, entry.d_val(Le))).unwrap_or("(unreadable)");
-            if !SYSTEM.contains(&name) && !name.starts_with("ld-linux") {
+            if !SYSTEM.contains(&name) {
                 return Err(format!(
                     "it needs the library {name}, and a plugin may need the C library's only"
                 ));
@@ -103,4 +109,36 @@ fn at_address<'a, P: ProgramHeader<Endian = Le>>(
 fn text(table: &[u8], offset: u64) -> Option<&str> {
     let rest = table.get(usize::try_from(offset).ok()?..)?;
     std::str::from_utf8(rest.split(|b| *b == 0).next()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A library of a few hundred bytes, with a manifest, that needs one other: see `fuzz/corpus/elf`.
+    fn seed(name: &str) -> Vec<u8> {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/elf").join(name);
+        let mut bytes = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        if cfg!(target_arch = "aarch64") && bytes.len() > 20 {
+            bytes[18..20].copy_from_slice(&EM_AARCH64.0.to_le_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_plugin_needs_the_c_library_by_its_names_and_nothing_else() {
+        let (manifest, needed) = inspect(&seed("good")).expect("a plugin");
+        assert_eq!((manifest.name.as_str(), needed), ("mfa", vec!["libc.so.6".to_owned()]));
+        for (name, why) in [
+            ("another-library", "it needs the library libevil.so.1,"),
+            ("loader-with-a-path", "it needs the library ld-linux/../libevil.so,"),
+            ("executable", "it is not a shared library"),
+            ("cut", "it is truncated: the section table"),
+            ("header-only", "it is truncated: the segment table"),
+            ("text", "it is not a 64-bit"),
+        ] {
+            let said = inspect(&seed(name)).expect_err(name);
+            assert!(said.starts_with(why), "{name}: {said}");
+        }
+    }
 }

@@ -8,6 +8,8 @@ mod call;
 mod clock;
 mod elf;
 mod execute;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod hashing;
 mod health;
 mod inventory;

@@ -6,6 +6,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzzing;
+
 /// Longer than any token that was ever issued.
 const MAX_TOKEN: usize = 1024;
 

@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
+
 /// The most sessions of one account; the oldest ends for a new one.
 const MOST: usize = 50;
 /// Activity is recorded at most this often, in seconds.

@@ -7,6 +7,9 @@ use abi_stable::{StableAbi, std_types::RVec};
 use std::ops::Range;
 use zeroize::Zeroize;
 
+#[cfg(any(fuzzing, test))]
+mod raw;
+
 #[repr(C)]
 #[derive(StableAbi, Debug, Clone, Copy, Default)]
 struct Span {
