@@ -103,6 +103,8 @@ fn settings(db: &Connection) -> rusqlite::Result<()> {
     // Acknowledged is synchronised. Nothing that was in a record goes to a temporary file.
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
+    // A page that is new is zeros, and not whatever the process had in that memory before.
+    db.query_row("PRAGMA secure_delete = FAST", [], |_| Ok(()))?;
     db.query_row(&format!("PRAGMA journal_size_limit = {LOG_BYTES}"), [], |_| Ok(()))
 }
 
@@ -189,6 +191,8 @@ mod tests {
             let journal: String =
                 db.query_row("PRAGMA journal_mode", [], |row| row.get(0)).expect("a pragma");
             assert_eq!((synchronous, journal.as_str()), (2, "wal"), "FULL is 2");
+            let zeroed: i64 = db.query_row("PRAGMA secure_delete", [], |row| row.get(0)).expect("a pragma");
+            assert_eq!(zeroed, 2, "FAST is 2");
         }
         let reader = database.reader().expect("a reader");
         assert!(reader.execute_batch("UPDATE counter SET version = 7").is_err(), "a reader cannot write");
