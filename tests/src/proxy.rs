@@ -97,12 +97,19 @@ pub struct Places<'a> {
 }
 
 impl Proxy {
-    /// Debian's nginx with `examples/proxies/nginx.conf`.
+    /// Debian's nginx with `examples/proxies/nginx.conf`: two names below example.org.
     pub fn nginx(places: Places<'_>) -> Self {
+        Self::nginx_with("nginx.conf", "*.example.org", places)
+    }
+    /// The same with `examples/proxies/nginx-one-name.conf`: example.org alone.
+    pub fn nginx_on_one_name(places: Places<'_>) -> Self {
+        Self::nginx_with("nginx-one-name.conf", "example.org", places)
+    }
+    fn nginx_with(name: &str, certified: &str, places: Places<'_>) -> Self {
         let Places { listen, authority, .. } = places;
-        let certificate = authority.certificate("*.example.org");
+        let certificate = authority.certificate(certified);
         let site = example(
-            "nginx.conf",
+            name,
             places,
             &[
                 ("listen 443 ssl;", &format!("listen {listen} ssl;")),

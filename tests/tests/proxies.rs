@@ -4,6 +4,7 @@ use countersign_tests::{
     Authority, Host, Reply, Site, User,
     proxy::{Application, Browser, Places, Proxy, free_port},
 };
+use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use toml_edit::Array;
 
@@ -34,7 +35,7 @@ fn caddy_protects_an_application() {
 
 /// A host that browsers reach as auth.example.org, and somebody with a second factor.
 fn host(port: u16) -> (Host, User) {
-    let site = Site::with_store("memory").with_clock();
+    let site = Site::with_store("memory").with_clock().with_mail();
     // The test itself asks at the address.
     let own = site.address().to_string();
     let site = site
@@ -58,6 +59,68 @@ fn listen() -> SocketAddr {
 #[track_caller]
 fn leads_to(reply: &Reply, status: u16, location: &str) {
     assert_eq!((reply.status, reply.header("location")), (status, Some(location)), "{}", reply.text());
+}
+
+/// The application has the name's own paths, `/` among them, and Countersign those of its pages.
+#[test]
+fn an_application_on_countersigns_own_name_is_protected() {
+    let (listen, authority) = (listen(), Authority::new());
+    let port = listen.port();
+    let origin = format!("https://example.org:{port}");
+    let site = Site::with_store("memory").with_clock();
+    let own = site.address().to_string();
+    let site = site.with("public_url", &*origin).with("allowed_hosts", Array::from_iter([own]));
+    let host = site.with("trusted_proxies", Array::from_iter(["127.0.0.0/8"])).start();
+    let mut ann = host.user_fixture("ann@example.org");
+    host.setup_totp(&mut ann);
+    let application = Application::start(listen.ip());
+    let places = Places { listen, host: host.address(), application: &application, authority: &authority };
+    let proxy = Proxy::nginx_on_one_name(places);
+    let browser = Browser::new(places, &["example.org"]);
+    let at = |path: &str| format!("{origin}{path}");
+    let wiki = at("/wiki?a=b&c=%20d");
+    let next = "next=%2Fwiki%3Fa%3Db%26c%3D%2520d";
+
+    leads_to(&browser.look(&wiki, &SPOOFED), 302, &at(&format!("/login?{next}")));
+    let page = browser.look(&at(&format!("/login?{next}")), &[]);
+    assert_eq!(page.status, 200, "{}", page.text());
+    let form = |name| [("form", name), ("next", "/wiki?a=b&c=%20d")];
+    let login = [&form("login")[..], &[("email", &ann.email), ("password", &ann.password)]].concat();
+    leads_to(&browser.post(&at("/login"), &[SAME_ORIGIN], &login), 303, &format!("/mfa/challenge?{next}"));
+    assert!(browser.cookies().contains(&"__Host-countersign".to_owned()), "{:?}", browser.cookies());
+    leads_to(&browser.look(&wiki, &[]), 302, &at(&format!("/mfa/challenge?{next}")));
+    assert_eq!((browser.look(&at("/mfa/challenge"), &[]).status, application.asked()), (200, 0));
+    let code = host.generate_totp_code(&ann);
+    let proof = [&form("totp")[..], &[("code", &code)]].concat();
+    leads_to(&browser.post(&at("/mfa/challenge"), &[SAME_ORIGIN], &proof), 303, "/wiki?a=b&c=%20d");
+    for path in ["/wiki?a=b&c=%20d", "/"] {
+        assert_eq!(who(&browser.look(&at(path), &SPOOFED)), ["remote-role: user".into(), known(&ann)]);
+    }
+    for page in ["/settings/mfa", "/settings/sessions", "/settings/password"] {
+        assert_eq!(browser.look(&at(page), &[]).status, 200, "{page}\n{}", proxy.log());
+    }
+    // What signs out is none of the application's paths.
+    let out = browser.post(&at("/login"), &[SAME_ORIGIN], &[("form", "sign-out")]);
+    leads_to(&out, 303, "/login?said=login.said.signed-out");
+    leads_to(&browser.look(&at("/"), &SPOOFED), 302, &at("/login?next=%2F"));
+    assert_eq!(application.asked(), 2);
+    drop(proxy);
+    host.stop();
+}
+
+/// What an application was told of who asks.
+#[track_caller]
+fn who(reply: &Reply) -> Vec<String> {
+    let head = reply.text().to_ascii_lowercase();
+    assert!(reply.status == 200 && !head.contains("canary"), "{}: {head}", reply.status);
+    let said = |line: &&str| line.starts_with("remote") && !line.ends_with(':');
+    let mut who: Vec<String> = head.lines().map(str::trim_end).filter(said).map(Into::into).collect();
+    who.sort_unstable();
+    who
+}
+
+fn known(user: &User) -> String {
+    format!("remote-user: {}", user.id.to_ascii_lowercase())
 }
 
 fn protects(start: impl Fn(Places<'_>) -> Proxy) {
@@ -128,26 +191,28 @@ fn protects(start: impl Fn(Places<'_>) -> Proxy) {
         browser.post(&wiki, &SPOOFED, &[("a", "b")]),
         browser.ask(&wiki, &SPOOFED, &["--request", "PUT", "--data", "{}"]),
     ] {
-        assert_eq!(reply.status, 200, "{}\n{}", reply.text(), proxy.log());
-        let head = reply.text().to_ascii_lowercase();
-        let said = |line: &&str| line.starts_with("remote") && !line.ends_with(':');
-        let mut who: Vec<&str> = head.lines().map(str::trim_end).filter(said).collect();
-        who.sort_unstable();
         // Nobody has proven the address.
-        let known = format!("remote-user: {}", ann.id.to_ascii_lowercase());
-        assert_eq!(who, ["remote-role: user", known.as_str()], "{head}");
-        assert!(!head.contains("canary"), "{head}");
+        assert_eq!(who(&reply), ["remote-role: user".into(), known(&ann)], "{}", proxy.log());
     }
     assert_eq!(application.asked(), 4);
     let audit = host.site().run(&["audit", "tail", "--json"]);
     let audit = String::from_utf8_lossy(&audit.stdout);
     assert!(audit.contains("\"login") && !audit.contains("203.0.113"), "{audit}");
 
+    // An address that is proven is told.
+    let mut elsewhere = host.browser();
+    elsewhere.ask("POST /mfa/magic-link/send", json!({ "email": ann.email })).expect(202);
+    let token =
+        host.site().mailbox().take_where(&ann.email, |mail| mail.text.contains("token=")).token().to_owned();
+    elsewhere.ask("POST /mfa/magic-link/verify", json!({ "token": token })).expect(202);
+    let told = ["remote-email: ann@example.org".into(), "remote-role: user".into(), known(&ann)];
+    assert_eq!(who(&browser.look(&wiki, &SPOOFED)), told, "{}", proxy.log());
+
     // Signing out closes it.
-    let signed_out = browser.post(&format!("{auth}/"), &[SAME_ORIGIN], &[("form", "sign-out")]);
+    let signed_out = browser.post(&format!("{auth}/login"), &[SAME_ORIGIN], &[("form", "sign-out")]);
     assert_eq!(signed_out.status, 303, "{}", signed_out.text());
     leads_to(&browser.look(&wiki, &SPOOFED), 302, &login);
-    assert_eq!(application.asked(), 4);
+    assert_eq!(application.asked(), 5);
     drop(proxy);
     host.stop();
 }

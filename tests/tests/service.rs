@@ -1,5 +1,8 @@
 //! A host under a service manager: what it tells, and the unit that starts it.
-use countersign_tests::{Artifacts, Site};
+use countersign_tests::{
+    Artifacts, Site,
+    markdown::{blocks, read},
+};
 use rustix::process::Signal;
 use std::{
     fs,
@@ -69,6 +72,16 @@ fn a_service_manager_is_told_of_every_turn() {
     fs::write(host.site().config(), config).expect("a configuration");
     host.stop();
     told(&manager, "STOPPING=1");
+}
+
+/// What the unit says at its head is what the page says.
+#[test]
+fn the_service_is_made_as_the_page_says() {
+    let blocks = blocks(&read("docs/operating.md"));
+    let shown = blocks.iter().find(|block| block.info == "sh service").expect("the commands");
+    let unit = read("dist/countersign.service");
+    let said = unit.lines().filter_map(|line| line.strip_prefix("#   "));
+    assert_eq!(shown.text.lines().collect::<Vec<_>>(), said.collect::<Vec<_>>());
 }
 
 /// systemd's own reading of the unit, with our binary where the unit has the installed one.

@@ -24,7 +24,7 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("fish", "share/fish/vendor_completions.d/countersign.fish"),
 ];
 /// From the workspace, as it is.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 11] = [
     ("dist/countersign.service", "lib/systemd/system/countersign.service"),
     ("dist/sysusers.conf", "lib/sysusers.d/countersign.conf"),
     ("README.md", "share/doc/countersign/README.md"),
@@ -33,6 +33,7 @@ const FILES: [(&str, &str); 10] = [
     ("LICENSE-MIT", "share/doc/countersign/LICENSE-MIT"),
     ("LICENSE-APACHE", "share/doc/countersign/LICENSE-APACHE"),
     ("examples/proxies/nginx.conf", "share/doc/countersign/examples/proxies/nginx.conf"),
+    ("examples/proxies/nginx-one-name.conf", "share/doc/countersign/examples/proxies/nginx-one-name.conf"),
     ("examples/proxies/Caddyfile", "share/doc/countersign/examples/proxies/Caddyfile"),
     ("examples/proxies/traefik.yml", "share/doc/countersign/examples/proxies/traefik.yml"),
 ];
@@ -112,10 +113,11 @@ fn debian(place: &Path, out: &Path, epoch: &str) -> Result<PathBuf> {
     fs::rename(place, package.join("usr"))?;
     let control = format!(
         "Package: countersign\nVersion: {VERSION}\nArchitecture: {architecture}\nSection: admin\nPriority: optional\n\
-         Depends: libc6 (>= {libc}), libgcc-s1\nMaintainer: The Countersign project <countersign@localhost>\n\
+         Depends: libc6 (>= {libc}), libgcc-s1\nMaintainer: {}\n\
          Description: Authentication host with a second factor as a plugin\n \
          Keeps accounts and sessions, answers over HTTP, and loads the second factor, the\n \
-         store and the delivery of mail as dynamic libraries.\n"
+         store and the delivery of mail as dynamic libraries.\n",
+        maintainer()?
     );
     write(&package.join("DEBIAN/control"), &control, 0o644)?;
     modes(&package)?;
@@ -126,6 +128,25 @@ fn debian(place: &Path, out: &Path, epoch: &str) -> Result<PathBuf> {
     fs::rename(package.join("usr"), place)?;
     fs::remove_dir_all(package)?;
     Ok(file)
+}
+
+/// Who answers for the package: whoever Debian's own tools would name (debchange(1)), or made the last commit.
+fn maintainer() -> Result<String> {
+    let named = ["DEBFULLNAME", "DEBEMAIL"].map(|variable| env::var(variable).unwrap_or_default());
+    let maintainer = match named.each_ref().map(String::as_str) {
+        ["", ""] => {
+            let mut git = project::command("git");
+            let said = said(git.current_dir(root()).args(["log", "-1", "--format=%an <%ae>"]));
+            said.context("set DEBFULLNAME and DEBEMAIL where there is no git")?
+        }
+        [name, email] => format!("{name} <{email}>"),
+    };
+    let maintainer = maintainer.trim();
+    let parts = maintainer.split_once(" <").filter(|(name, email)| !name.is_empty() && email.contains('@'));
+    if parts.is_none() || maintainer.contains('\n') {
+        bail!("the maintainer would be {maintainer:?}; set both DEBFULLNAME and DEBEMAIL");
+    }
+    Ok(maintainer.to_owned())
 }
 
 /// The time that all files get.

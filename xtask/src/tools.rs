@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A program that the tests run, and the Debian package it comes in.
-const TOOLS: [(&str, &str); 13] = [
+const TOOLS: [(&str, &str); 15] = [
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("python3", "python3"),
@@ -22,6 +22,8 @@ const TOOLS: [(&str, &str); 13] = [
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
     ("npm", "npm"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
 ];
 
 /// Reverse proxies, and where their packages have them. They are unpacked, not installed: the packages start a server
