@@ -45,7 +45,7 @@ async fn readyz(State(host): State<Arc<Host>>) -> Result<Response<Body>, Failure
 pub(crate) fn takes_forms(host: &Host, path: &str) -> bool {
     match path.strip_prefix(MOUNT) {
         Some(below) => host.kernel.routes(below).iter().any(|mounted| mounted.route.form),
-        None => host.pages.as_ref().is_some_and(|pages| pages.stands_at(path)),
+        None => host.pages.stands_at(path),
     }
 }
 
@@ -61,8 +61,9 @@ async fn answer(State(host): State<Arc<Host>>, received: Http) -> Result<Respons
         Err(allowed) if allowed.is_empty() => return Err(Problem::NotFound.into()),
         Err(allowed) => return Ok(not_allowed(&allowed)),
     };
-    let reply = decide(&host, &received, &found).await?;
-    render(&host.cookie, reply)
+    let mut reply = decide(&host, &received, &found).await?;
+    let page = host.pages.shown(&received.headers, reply.page.take())?;
+    render(&host.cookie, reply, page)
 }
 
 /// The same for a page that asks in the name of its visitor: what is replied, once it is durable.
@@ -164,8 +165,13 @@ pub(crate) fn not_allowed(allowed: &[String]) -> Response<Body> {
     response
 }
 
-/// What an operation or a route replied, with the cookies beside the session's and that of it.
-pub(crate) fn render(session: &http::Cookie, mut reply: Reply) -> Result<Response<Body>, Failure> {
+/// What an operation or a route replied, with the cookies beside the session's and that of it; as a `page`, if it
+/// answered one.
+pub(crate) fn render(
+    session: &http::Cookie,
+    mut reply: Reply,
+    page: Option<Response<Body>>,
+) -> Result<Response<Body>, Failure> {
     if let Some(refusal) = reply.refusal.take() {
         let mut response = Failure::from(refusal).into_response();
         further(reply.headers, response.headers_mut());
@@ -181,7 +187,7 @@ pub(crate) fn render(session: &http::Cookie, mut reply: Reply) -> Result<Respons
             json(status, body)
         }
         None => {
-            let mut response = reply.page.take().map_or_else(|| Response::new(Body::empty()), page);
+            let mut response = page.unwrap_or_else(|| Response::new(Body::empty()));
             *response.status_mut() = status;
             response
         }
@@ -222,16 +228,6 @@ fn further(said: Vec<(&'static str, String)>, headers: &mut HeaderMap) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
-}
-
-/// A page of a plugin loads nothing, and may post to this site alone.
-fn page(html: String) -> Response<Body> {
-    const POLICY: &str = "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-    let mut response = Response::new(Body::from(html));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    response
 }
 
 fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {

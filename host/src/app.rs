@@ -4,7 +4,7 @@ use crate::{
     config::Config,
     http::{App, Cookie, Site},
     kernel::{Kernel, StartError, Strictness},
-    pages::{Pages, Setting},
+    pages::{self, Pages, Setting},
     people,
 };
 use std::sync::Arc;
@@ -14,8 +14,7 @@ pub struct Host {
     pub(crate) kernel: Arc<Kernel>,
     pub(crate) config: Config,
     pub(crate) cookie: Cookie,
-    /// `None` when they are switched off.
-    pub(crate) pages: Option<Pages>,
+    pub(crate) pages: Pages,
 }
 
 impl Host {
@@ -33,7 +32,7 @@ impl Host {
     }
 
     fn over(kernel: Arc<Kernel>, config: Config) -> Result<Arc<Self>, StartError> {
-        let pages = pages(&config, &kernel).map_err(StartError)?;
+        let pages = all_pages(&config, &kernel).map_err(StartError)?;
         tokio::spawn(Kernel::keep_record(Arc::downgrade(&kernel)));
         kernel.watch_store().map_err(|error| {
             StartError(vec![format!("no thread that asks the store can be started: {error}")])
@@ -49,8 +48,10 @@ impl Host {
         let trusts = move |address| proxies.iter().any(|proxy| proxy.contains(address));
         let site = Site::new(self.config.public_url.origin(), &self.config.allowed_hosts, trusts)
             .map_err(|why| StartError(vec![why]))?;
-        let host = self.clone();
-        let site = site.forms(move |path| api::takes_forms(&host, path));
+        let (forms, refusing) = (self.clone(), self.clone());
+        let site = site
+            .forms(move |path| api::takes_forms(&forms, path))
+            .refusing(move |request| pages::for_people(&refusing, request));
         Ok(App::new(site.development(development), api::router(self.clone())))
     }
 
@@ -65,16 +66,14 @@ impl Host {
     }
 }
 
-/// The pages of the host and of its plugins, if they are wanted.
-fn pages(config: &Config, kernel: &Kernel) -> Result<Option<Pages>, Vec<String>> {
-    if !config.pages.enabled {
-        return Ok(None);
-    }
+/// The pages of the host and of its plugins.
+fn all_pages(config: &Config, kernel: &Kernel) -> Result<Pages, Vec<String>> {
     let setting = Setting {
+        served: config.pages.enabled,
         config: &config.pages,
         registration: config.registration,
         sends_mail: kernel.delivery().is_some(),
         has_route: &|method, path| api::has_route(kernel, method, path),
     };
-    Pages::new(&setting, kernel.pages()).map(Some)
+    Pages::new(&setting, kernel.pages())
 }

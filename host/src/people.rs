@@ -19,8 +19,8 @@ struct Own {
 pub(crate) fn check(config: &Config, strict: Strictness) -> Result<(), StartError> {
     let kernel = Kernel::check(config, strict).err().map(|StartError(problems)| problems);
     let mails = Mails::load(config).err().map(texts);
-    let pages = config.pages.enabled.then(|| Pages::check(&config.pages));
-    let all: Vec<String> = [kernel, mails, pages].into_iter().flatten().flatten().collect();
+    let pages = Pages::check(&config.pages);
+    let all: Vec<String> = [kernel, mails, Some(pages)].into_iter().flatten().flatten().collect();
     if all.is_empty() { Ok(()) } else { Err(StartError(all)) }
 }
 

@@ -59,9 +59,13 @@ impl Decision {
     pub fn empty() -> Self {
         Self::with(Item::tag(EMPTY))
     }
-    /// Answers with an HTML page, which loads nothing and posts to its own path at most.
-    pub fn page(status: u16, html: &str) -> Self {
-        Self::with(Item { tag: PAGE, code: status.into(), b: html.as_bytes(), ..Item::default() })
+    /// Answers with a page: the one that was registered under that name and stands alone (`alone = true` in its
+    /// head). Its template has `values` as `answer`.
+    pub fn page(status: u16, name: &str, values: &impl Serialize) -> Result<Self, Refusal> {
+        let values = serde_json::to_vec(values)
+            .map_err(|e| Refusal::new(Problem::PluginFault).because(format_args!("page: {e}")))?;
+        let item = Item { tag: PAGE, code: status.into(), a: name.as_bytes(), b: &values, ..Item::default() };
+        Ok(Self::with(item))
     }
     /// Answers with a refusal, and still does what is added to it: how a failed guess is counted.
     pub fn refuse(refusal: impl Into<Refusal>) -> Self {
@@ -180,7 +184,9 @@ impl Decision {
         Some(match item.tag {
             JSON => Answer::Json { status: u16::try_from(item.code).ok()?, body: item.b },
             EMPTY => Answer::Empty,
-            PAGE => Answer::Page { status: u16::try_from(item.code).ok()?, html: item.text_b() },
+            PAGE => {
+                Answer::Page { status: u16::try_from(item.code).ok()?, name: item.text(), values: item.b }
+            }
             REFUSE => Answer::Refusal(Refusal::read(&item, &self.flat)),
             VERDICT => Answer::Verdict(Verdict::read(&item, &self.flat)?),
             _ => return None,
@@ -273,8 +279,10 @@ pub enum Answer<'a> {
     Page {
         /// The status.
         status: u16,
-        /// The whole document.
-        html: &'a str,
+        /// Under which name the plugin registered it.
+        name: &'a str,
+        /// A JSON object.
+        values: &'a [u8],
     },
     /// A problem document.
     Refusal(Refusal),

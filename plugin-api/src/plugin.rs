@@ -90,7 +90,8 @@ impl<'a> Registrar<'a> {
     ///
     /// A page decides nothing. Its head, in TOML between two lines `---`, says at which path it stands, what it
     /// reads and where its forms go: both are routes of the API, which the host asks as if the browser had.
-    /// What follows is a minijinja template of what is shown. Without `path` it is a part: of the page that
+    /// What follows is a minijinja template of what is shown. With `alone = true` instead of `path` it is what a
+    /// route may answer with ([`Decision::page`](crate::Decision::page)); with neither it is a part: of the page that
     /// `part_of` names, or of whichever template includes it.
     ///
     /// ```html

@@ -23,8 +23,8 @@
 //! `config` the plugin itself · `routes` the endpoints · `operations` the same for administrators, in process ·
 //! `gate` logins and standings · `records` the state and its form. The rest decides, each a pure function: `challenge` · `totp` · `enrolment` ·
 //! `recovery` · `email_otp` · `links` · `trust` · `budget` · `quota` · `policy` · `password` ·
-//! `common` · `import`. `notice` tells the owner; `page` and `form` are what a mailed link opens and
-//! what comes back. `base32` spells.
+//! `common` · `import`. `notice` tells the owner; `pages` are what people see, `form` is what
+//! the page of a mailed link sends back. `base32` spells.
 #![forbid(unsafe_code)]
 
 mod base32;
@@ -43,7 +43,6 @@ mod import;
 mod links;
 mod notice;
 mod operations;
-mod page;
 mod pages;
 mod password;
 mod policy;

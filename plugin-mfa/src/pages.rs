@@ -11,12 +11,12 @@ macro_rules! pages {
 const PAGES: &[(&str, &str)] =
     pages!["challenge", "settings", "overview", "enrol", "codes", "step-up", "home"];
 
-/// Only where a mailed link is a way in.
-const LINK: (&str, &str) = ("login-link", include_str!("pages/login-link.html"));
+/// Only where a mailed link is a way in: where it is asked for, and what it opens.
+const LINKS: &[(&str, &str)] = pages!["login-link", "magic-link"];
 
 pub(crate) fn register(config: &Mfa, kernel: &mut Registrar<'_>) -> Result<()> {
-    let link = config.magic_link.enabled.then_some(&LINK);
-    for (name, source) in PAGES.iter().chain(link) {
+    let links = if config.magic_link.enabled { LINKS } else { &[] };
+    for (name, source) in PAGES.iter().chain(links) {
         kernel.page(name, source)?;
     }
     kernel.texts("en", include_str!("pages/en.toml"))

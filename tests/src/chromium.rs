@@ -89,6 +89,10 @@ impl Chromium {
     pub fn url(&mut self) -> String {
         self.command("GET", "/url", &Value::Null).as_str().expect("a URL").to_owned()
     }
+    /// Becomes a browser that knows nothing of the site.
+    pub fn forget(&mut self) {
+        self.command("DELETE", "/cookie", &Value::Null);
+    }
     /// Whether an element is there.
     pub fn has(&mut self, css: &str) -> bool {
         let found = self.command("POST", "/elements", &json!({ "using": "css selector", "value": css }));

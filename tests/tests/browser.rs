@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use std::{fs, time::Duration};
 use xtask::project::root;
 
+#[path = "browser/mail.rs"]
+mod mail;
+
 const EMAIL: &str = "ann@example.org";
 
 macro_rules! walks {
@@ -262,9 +265,12 @@ impl Walk {
         self.browser.wait_for("#login-email");
     }
     fn signs_in(&mut self) {
+        self.signs_in_with(PASSWORD);
+    }
+    fn signs_in_with(&mut self, password: &str) {
         self.visit("/login");
         self.browser.fill("#login-email", EMAIL);
-        self.browser.fill("#login-password", PASSWORD);
+        self.browser.fill("#login-password", password);
         self.submit();
     }
     fn visit(&mut self, path: &str) {

@@ -206,7 +206,7 @@ fn the_form_of_the_page_signs_in_and_sends_the_browser_on() {
     assert_eq!((entered.status, entered.header("location"), entered.text()), (303, Some("/"), String::new()));
     browser.ask("GET /me", NONE).expect(200);
     let again = post_form(&mut browser, CONFIRM, &fields, OWN_PAGE);
-    assert!(again.status == 401 && again.text().contains("not valid"), "{}", again.text());
+    assert!(again.status == 401 && again.text().contains("was used"), "{}", again.text());
 
     // Asked, and said yes, in another browser.
     let fields = format!("token={}&confirm=yes", link_for(&host, &mut browser, 2));

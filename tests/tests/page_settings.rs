@@ -61,6 +61,11 @@ fn without_pages_the_host_is_an_api() {
         let reply = look(&mut browser, path);
         assert_eq!((reply.status, reply.problem().as_deref()), (404, Some("not-found")), "{path}");
     }
+    // What a mailed link opens is there all the same, and loads nothing that is not.
+    let opened = look(&mut browser, "/api/auth/mfa/magic-link/verify?token=v1.a.b.c");
+    let text = opened.text();
+    assert!(opened.status == 401 && text.contains("<style>"), "{text}");
+    assert!(!text.contains("href=\"/login\"") && !text.contains("assets"), "{text}");
     let asked = look(&mut browser, "/api/auth/verify?next=%2F");
     assert_eq!((asked.status, asked.problem().as_deref()), (401, Some("session-required")));
     host.stop();

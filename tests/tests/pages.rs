@@ -2,6 +2,9 @@
 use countersign_tests::{Client, Host, PASSWORD, Reply, Site, User};
 use std::fmt::Write as _;
 
+#[path = "pages/alone.rs"]
+mod alone;
+
 const SAME_SITE: [(&str, &str); 2] = [("origin", "null"), ("sec-fetch-site", "same-origin")];
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 const HTML: (&str, &str) = ("accept", "text/html,application/xhtml+xml");
@@ -401,7 +404,7 @@ fn the_whole_way_is_gone_by_forms() {
     assert_eq!(list.split("</ul>").next().expect("a list").matches("<li>").count(), 8);
     assert!(!look(&mut ann, "/settings/mfa").text().contains(&recovery), "they are shown once");
 
-    leads_to(&send(&mut ann, "/", &[("form", "sign-out")]), "/login?said=home.said.signed-out");
+    leads_to(&send(&mut ann, "/login", &[("form", "sign-out")]), "/login?said=login.said.signed-out");
     let user = User { email: email.into(), password: PASSWORD.into(), ..User::default() };
     leads_to(&sign_in(&mut ann, &user, "/settings/sessions"), "/mfa/challenge?next=%2Fsettings%2Fsessions");
     let page = look(&mut ann, "/mfa/challenge?next=%2Fsettings%2Fsessions");
@@ -411,7 +414,7 @@ fn the_whole_way_is_gone_by_forms() {
     leads_to(&send(&mut ann, "/mfa/challenge", &code_form), "/settings/sessions");
 
     // Remembered, until it is forgotten.
-    send(&mut ann, "/", &[("form", "sign-out")]);
+    send(&mut ann, "/login", &[("form", "sign-out")]);
     leads_to(&sign_in(&mut ann, &user, ""), "/");
     let settings = look(&mut ann, "/settings/mfa");
     let (_, browsers) = settings
@@ -423,7 +426,7 @@ fn the_whole_way_is_gone_by_forms() {
         browsers.split("name=\"id\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("one");
     let forget = send(&mut ann, "/settings/mfa", &[("form", "forget"), ("id", id)]);
     leads_to(&forget, "/settings/mfa?said=mfa.settings.said.forgotten");
-    send(&mut ann, "/", &[("form", "sign-out")]);
+    send(&mut ann, "/login", &[("form", "sign-out")]);
     leads_to(&sign_in(&mut ann, &user, ""), "/mfa/challenge");
 
     // A recovery code does as well; what changes the account takes an app's code, on the way and back.

@@ -225,6 +225,11 @@ fn links_and_codes_come_by_mail() {
     // factors, its password and its sessions are gone.
     let mut owner = app.browser();
     let token = link(&mut owner);
+    let page = owner.ask(&format!("GET /mfa/magic-link/verify?token={token}"), NONE);
+    // It has its style in it: the application serves none of the host's files.
+    let html = page.text();
+    assert!(page.status == 200 && html.contains("<style>") && !html.contains("/assets/"), "{html}");
+    assert!(html.contains(ANN) && html.contains(&token), "{html}");
     let entered = owner.ask("POST /mfa/magic-link/verify", json!({ "token": token })).expect(200);
     assert_eq!(entered["status"], "authenticated");
     assert!(is_signed_in(&mut owner) && !is_signed_in(&mut browser));

@@ -42,13 +42,20 @@ pub(crate) struct Reply {
     pub(crate) body: Option<Map<String, Value>>,
     /// What happens to the session's cookie.
     pub(crate) cookie: Cookie,
-    /// An HTML page, instead of a body.
-    pub(crate) page: Option<String>,
+    /// A page, instead of a body.
+    pub(crate) page: Option<Shown>,
     pub(crate) cookies: Vec<PluginCookie>,
     /// Further headers.
     pub(crate) headers: Vec<(&'static str, String)>,
     /// A refusal that was counted, and is the answer.
     pub(crate) refusal: Option<Refusal>,
+}
+
+/// A page that stands alone, and what it is given.
+pub(crate) struct Shown {
+    /// With the plugin's before it.
+    pub(crate) name: String,
+    pub(crate) values: Map<String, Value>,
 }
 
 /// What happens to the session's cookie.

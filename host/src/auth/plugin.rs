@@ -1,5 +1,5 @@
 //! A plugin's route: who may call it, what it decides, how that is answered.
-use super::{Asked, Cookie, Need, Reply, device, login, require};
+use super::{Asked, Cookie, Need, Reply, Shown, device, login, require};
 use crate::{
     accounts,
     kernel::{Answer, Call, Granted, Mounted, SignIn, View, absorb},
@@ -37,7 +37,10 @@ pub(crate) fn decide(call: &Call<'_>, mounted: &Mounted, request: &Request<'_>) 
             Ok(Value::Object(body)) if (200..=202).contains(&status) => Reply::json(status, body),
             _ => return Err(fault("its answer is not a JSON object under 200, 201 or 202")),
         },
-        Answer::Page { status, html } => Reply { status, page: Some(html), ..Reply::empty() },
+        Answer::Page { status, name, values } => match serde_json::from_slice(&values) {
+            Ok(values) => Reply { status, page: Some(Shown { name, values }), ..Reply::empty() },
+            Err(_) => return Err(fault("the values of its page are not a JSON object")),
+        },
         Answer::Empty => Reply::empty(),
         Answer::Refusal(refusal) => Reply::refused(refusal),
         Answer::Verdict(_) => return Err(fault("a route answered a gate's verdict")),

@@ -6,6 +6,7 @@ use crate::{
     http::{Cookie, Site},
     kernel::{Kernel, StartError, Strictness},
     mail::Mails,
+    pages::{Pages, Setting},
     people,
 };
 use countersign_plugin_api::Latency;
@@ -126,8 +127,16 @@ async fn start(
     kernel
         .watch_store()
         .map_err(|error| one(format!("no thread that asks the store can be started: {error}")))?;
+    let setting = Setting {
+        config: &config.pages,
+        served: false,
+        registration: config.registration,
+        sends_mail: kernel.delivery().is_some(),
+        has_route: &|_, _| true,
+    };
+    let pages = Pages::new(&setting, kernel.pages()).map_err(StartError)?;
     let forms = kernel.clone();
     let site = site.development(strict.unpinned).forms(move |path| routes::takes_forms(&forms, path));
     let hashes = config.password.max_concurrent_hashes;
-    Ok(Embedded::new(kernel, accounts, sessions, site, cookie, hashes, data_dir))
+    Ok(Embedded::new(kernel, accounts, sessions, site, pages, cookie, hashes, data_dir))
 }

@@ -13,6 +13,7 @@ use crate::{
     http::{Cookie, RequestId, Site},
     kernel::{Call, HOST, Kernel, Origin},
     language::preferences,
+    pages::Pages,
     sessions::PASSWORD,
 };
 use axum::http::{header, request::Parts};
@@ -61,6 +62,7 @@ struct Inner {
     accounts: Arc<dyn Accounts>,
     sessions: Arc<dyn AnySessions>,
     site: Arc<Site>,
+    pages: Pages,
     cookie: Cookie,
     hashes: Semaphore,
     waiting: Semaphore,
@@ -74,6 +76,7 @@ impl Embedded {
         accounts: Arc<dyn Accounts>,
         sessions: Arc<dyn AnySessions>,
         site: Site,
+        pages: Pages,
         cookie: Cookie,
         hashes: usize,
         data_dir: DataDir,
@@ -85,6 +88,7 @@ impl Embedded {
             accounts,
             sessions,
             site: Arc::new(site),
+            pages,
             cookie,
             hashes: Semaphore::new(hashes),
             waiting: Semaphore::new(QUEUE),
@@ -308,6 +312,9 @@ impl Embedded {
     }
     pub(super) fn site(&self) -> Arc<Site> {
         self.0.site.clone()
+    }
+    pub(super) fn pages(&self) -> &Pages {
+        &self.0.pages
     }
     pub(super) fn socket(&self, request: &Parts) -> IpAddr {
         self.0.sessions.socket(request)

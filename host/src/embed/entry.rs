@@ -84,7 +84,7 @@ pub struct Challenged {
 impl IntoResponse for Entry {
     fn into_response(self) -> Response<Body> {
         let issued = self.issued().clone();
-        respond(self.into_reply(), issued)
+        respond(self.into_reply(), issued, None)
     }
 }
 
@@ -143,12 +143,12 @@ impl Entry {
 }
 
 /// An answer, with what the application's session adds to it.
-pub(super) fn respond(mut reply: Reply, issued: Issued) -> Response<Body> {
+pub(super) fn respond(mut reply: Reply, issued: Issued, page: Option<Response<Body>>) -> Response<Body> {
     if let (Some(body), Some(token)) = (&mut reply.body, &issued.token) {
         body.insert("token".into(), token.expose().as_str().into());
     }
     // The reply has no cookie any more: the session's is the application's, those of plugins are lines already.
-    let mut response = match api::render(&http::Cookie::new("countersign", true, None), reply) {
+    let mut response = match api::render(&http::Cookie::new("countersign", true, None), reply, page) {
         Ok(response) => response,
         Err(failure) => return failure.into_response(),
     };

@@ -118,7 +118,8 @@ async fn answer(State(kernel): State<Embedded>, request: Incoming) -> Result<Res
     }
     issued.cookies.extend(entry::lines(kernel.cookie(), std::mem::take(&mut reply.cookies))?);
     reply.cookie = Cookie::Keep;
-    Ok(entry::respond(reply, issued))
+    let page = kernel.pages().shown(&parts.headers, reply.page.take())?;
+    Ok(entry::respond(reply, issued, page))
 }
 
 fn find<'k>(mounted: &'k [Mounted], method: &Method) -> Result<&'k Mounted, Vec<String>> {

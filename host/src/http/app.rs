@@ -6,7 +6,7 @@ use super::{
     log::{Line, RequestId},
     problem,
     request::Checked,
-    site::Site,
+    site::{Refuse, Site},
 };
 use crate::kernel::answered;
 use axum::{
@@ -80,11 +80,12 @@ impl App {
         let mut last = parts.headers.contains_key(header::TRANSFER_ENCODING);
         let has_body = !body.is_end_stream();
 
-        let response = match self.receive(&arrival, &parts, Body::new(body)).await {
+        let refused = self.site.refuses(&parts);
+        let response = match self.receive(&arrival, &parts, Body::new(body), &refused).await {
             Ok(body) => {
                 parts.extensions.insert(Checked { peer, proxied, id });
                 let span = tracing::info_span!(target: "countersign::http", "request", %id);
-                self.route(Request::from_parts(parts, Body::from(body)), span).await
+                self.route(Request::from_parts(parts, Body::from(body)), span, &refused).await
             }
             Err(response) => {
                 last |= has_body;
@@ -98,8 +99,14 @@ impl App {
     }
 
     /// The body of a request that passes every check.
-    async fn receive(&self, arrival: &Arrival, request: &Parts, body: Body) -> Result<Bytes, Response<Body>> {
-        let refused = |refusal| problem::refused(&refusal);
+    async fn receive(
+        &self,
+        arrival: &Arrival,
+        request: &Parts,
+        body: Body,
+        refused: &Refuse,
+    ) -> Result<Bytes, Response<Body>> {
+        let refused = |refusal: Refusal| refused(&refusal);
         self.check(arrival.framing, request, !body.is_end_stream()).map_err(refused)?;
         let body = limits::collect(body, arrival.body_timeout).await.map_err(|none| match none {
             NoBody::Refused(refusal) => refused(refusal),
@@ -117,7 +124,7 @@ impl App {
     }
 
     /// A panic in a handler is that request's failure and nobody else's, and so is a plugin that hangs.
-    async fn route(&self, request: Request<Body>, span: Span) -> Response<Body> {
+    async fn route(&self, request: Request<Body>, span: Span, refused: &Refuse) -> Response<Body> {
         let mut answering = Box::pin(self.router.clone().call(request));
         let outcome = poll_fn(move |context| {
             match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
@@ -133,8 +140,8 @@ impl App {
         let panicked = || Refusal::new(Problem::PluginFault).because("a handler of the host panicked");
         match answered(outcome.instrument(span)).await {
             Ok(Some(response)) => response,
-            Ok(None) => problem::refused(&panicked()),
-            Err(overdue) => problem::refused(&overdue.into()),
+            Ok(None) => refused(&panicked()),
+            Err(overdue) => refused(&overdue.into()),
         }
     }
 

@@ -70,6 +70,7 @@ pub use problem::{Failure, refused};
 pub use request::Call;
 pub(crate) use request::decode;
 pub use server::{Server, ServerLimits};
+pub(crate) use site::Refuse;
 pub use site::Site;
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! The site that is served: its origin, its hosts, and the proxies in front of it.
-use axum::http::{HeaderMap, Uri};
+use axum::{
+    body::Body,
+    http::{HeaderMap, Response, Uri, request::Parts},
+};
+use countersign_plugin_api::Refusal;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// What of the configuration concerns every request.
@@ -9,8 +13,12 @@ pub struct Site {
     others: Vec<Host>,
     trusts: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
     forms: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    refusing: Box<dyn Fn(&Parts) -> Option<Refuse> + Send + Sync>,
     development: bool,
 }
+
+/// How a refusal is shown to whoever has sent a request.
+pub(crate) type Refuse = Box<dyn Fn(&Refusal) -> Response<Body> + Send + Sync>;
 
 /// A host as it stands in `Host` and in origins. Its name is compared without regard to case.
 #[derive(Debug, Clone)]
@@ -43,8 +51,16 @@ impl Site {
             .iter()
             .map(|text| host(text).ok_or_else(|| format!("`{text}` is not a host with or without a port")))
             .collect();
-        let forms = Box::new(|_: &str| false);
-        Ok(Self { https, public, others: others?, trusts: Box::new(trusts), forms, development: false })
+        let (forms, refusing) = (Box::new(|_: &str| false), Box::new(|_: &Parts| None));
+        Ok(Self {
+            https,
+            public,
+            others: others?,
+            trusts: Box::new(trusts),
+            forms,
+            refusing,
+            development: false,
+        })
     }
 
     /// Takes forms at the paths of which `at` says so; everywhere else a body is JSON.
@@ -55,6 +71,16 @@ impl Site {
     }
     pub(super) fn takes_forms(&self, path: &str) -> bool {
         (self.forms)(path)
+    }
+
+    /// Shows refusals as what `by` answers for a request, where that is not the problem document that programs get.
+    #[must_use]
+    pub(crate) fn refusing(mut self, by: impl Fn(&Parts) -> Option<Refuse> + Send + Sync + 'static) -> Self {
+        self.refusing = Box::new(by);
+        self
+    }
+    pub(super) fn refuses(&self, request: &Parts) -> Refuse {
+        (self.refusing)(request).unwrap_or_else(|| Box::new(super::refused))
     }
 
     /// Marks every answer as coming from a development server.

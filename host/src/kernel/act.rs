@@ -31,7 +31,7 @@ pub(crate) struct SignIn {
 pub(crate) enum Answer {
     Json { status: u16, body: Vec<u8> },
     Empty,
-    Page { status: u16, html: String },
+    Page { status: u16, name: String, values: Vec<u8> },
     Refusal(Refusal),
     Verdict(Verdict),
 }
@@ -83,7 +83,9 @@ pub(crate) fn absorb(call: &Call<'_>, plugin: &str, decision: &Decision) -> Resu
     let answer = match decision.answer().ok_or_else(|| fault("its decision has no answer"))? {
         Said::Json { status, body } => Answer::Json { status, body: body.to_vec() },
         Said::Empty => Answer::Empty,
-        Said::Page { status, html } => Answer::Page { status, html: html.to_owned() },
+        Said::Page { status, name, values } => {
+            Answer::Page { status, name: format!("{plugin}/{name}"), values: values.to_vec() }
+        }
         Said::Refusal(refusal) => Answer::Refusal(refusal),
         Said::Verdict(verdict) => Answer::Verdict(verdict),
     };

@@ -10,6 +10,9 @@ pub(super) struct Head {
     pub(super) path: Option<String>,
     /// The path of the page that it is a part of.
     pub(super) part_of: Option<String>,
+    /// Whether it stands at no path: what a route answers with, or what is shown instead of a page. It loads nothing
+    /// that it cannot do without.
+    pub(super) alone: bool,
     pub(super) access: Access,
     /// Whether whoever has a second factor must have proven it just now.
     pub(super) fresh: bool,
@@ -121,8 +124,9 @@ impl File {
 
 impl Head {
     fn check(&self) -> Result<(), String> {
-        if self.path.is_some() && self.part_of.is_some() {
-            return Err("`path` makes it a page and `part_of` a part: give one".into());
+        if [self.path.is_some(), self.part_of.is_some(), self.alone].iter().filter(|said| **said).count() > 1
+        {
+            return Err("`path` makes it a page, `part_of` a part, `alone` an answer: give one".into());
         }
         for (name, form) in &self.form {
             let (_, path) = form.route().ok_or(format!("form.{name}: give `post` or `delete`"))?;
@@ -158,6 +162,7 @@ mod tests {
             ("---\npath = \"/x\"\naccess = \"everybody\"\n---\n", 3, "unknown variant"),
             ("---\n\nlook = 1\n---\n", 3, "unknown field"),
             ("---\npath = \"/x\"\npart_of = \"/\"\n---\n", 1, "give one"),
+            ("---\npath = \"/x\"\nalone = true\n---\n", 1, "give one"),
             ("---\npath = \"/x\"\nform.a.say = \"b\"\n---\n", 1, "`post` or `delete`"),
             ("---\npath = \"/x\"\nform.a.delete = \"/a/{id}\"\n---\n", 1, "kind `path`"),
             ("---\npath = \"/x\"\n[form.a]\npost = \"/a\"\nblame.conflict = \"b\"\n---\n", 1, "no field"),

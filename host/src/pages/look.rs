@@ -5,6 +5,7 @@ use axum::{
     body::Body,
     http::{HeaderValue, Response, header},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
 
@@ -25,11 +26,7 @@ impl Asset {
         Self { path: format!("{FOLDER}{stem}.{hash}.{extension}"), media, bytes }
     }
 
-    /// The style sheet, in the colours that are made of the accent.
-    pub(super) fn style(accent: Accent) -> Self {
-        let (light, dark) = shades(accent);
-        let colours = format!(":root{{--accent-light:{};--accent-dark:{}}}\n", css(light), css(dark));
-        let sheet = colours + include_str!("built-in/pages.css");
+    pub(super) fn style(sheet: String) -> Self {
         Self::new("pages", "css", "text/css; charset=utf-8", sheet.into_bytes())
     }
 
@@ -67,6 +64,18 @@ impl Asset {
         }
         response
     }
+}
+
+/// The style sheet, in the colours that are made of the accent.
+pub(super) fn sheet(accent: Accent) -> String {
+    let (light, dark) = shades(accent);
+    let colours = format!(":root{{--accent-light:{};--accent-dark:{}}}\n", css(light), css(dark));
+    colours + include_str!("built-in/pages.css")
+}
+
+/// What a policy says of a style sheet that stands in the page (CSP Level 3, 2.3.1).
+pub(super) fn hash(sheet: &str) -> String {
+    format!("sha256-{}", STANDARD.encode(Sha256::digest(sheet)))
 }
 
 /// What links and buttons stand on, at their palest and darkest: `--ground` of the style sheet.
@@ -141,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_name_changes_with_what_is_in_the_file() {
-        let name = |accent| Asset::style(Accent(accent)).path;
+        let name = |accent| Asset::style(sheet(Accent(accent))).path;
         assert_ne!(name([0; 3]), name([0, 0, 255]));
         assert_eq!(name([0; 3]), name([0; 3]));
         assert!(name([0; 3]).starts_with("/assets/pages."), "{}", name([0; 3]));

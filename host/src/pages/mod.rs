@@ -16,7 +16,8 @@
 //!
 //! `file` a page's file · `table` all of them · `replace` an operator's own · `rehearsal` tries them · `texts`
 //! what they say · `template` what templates can do · `look` style, script, logo · `flow` who goes where · `form`
-//! what was posted · `serve` the way above.
+//! what was posted · `serve` the way above · `alone` pages that stand at no path.
+mod alone;
 mod file;
 mod flow;
 mod form;
@@ -28,6 +29,7 @@ mod table;
 mod template;
 mod texts;
 
+pub(crate) use alone::for_people;
 pub(crate) use flow::{CHALLENGE, ENROL, LOGIN, location};
 pub(crate) use serve::answer;
 pub(crate) use table::{Offered, Pages, Setting};

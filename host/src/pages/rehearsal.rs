@@ -16,7 +16,7 @@ pub(super) fn of(pages: &Pages, page: &Page) -> Vec<String> {
     let with = |there: bool| {
         let anything = || Value::from_object(Anything(there));
         let reads = page.reads.iter().map(|(name, _)| name.as_str());
-        let names = reads.chain(["visitor", "posted", "query", "next", "said"]);
+        let names = reads.chain(["visitor", "posted", "query", "next", "said", "answer"]);
         Value::from_pairs(names.map(|name| (name, anything())).chain(pages.fixed(page, ENGLISH)))
     };
     let render = |there| pages.templates.get_template(&page.template)?.render(with(there));

@@ -25,15 +25,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// Answers whatever is not the API: a page, a file that pages load, or that there is nothing.
 pub(crate) async fn answer(State(host): State<Arc<Host>>, http: Http) -> Response<Body> {
-    let Some(pages) = &host.pages else { return refused(&Problem::NotFound.into()) };
-    let locale = http.headers.get(header::ACCEPT_LANGUAGE).and_then(|wanted| wanted.to_str().ok());
-    let locale = pages.texts.choose(locale.unwrap_or_default());
+    let pages = &host.pages;
+    let locale = pages.locale(&http.headers);
     let looks = http.method == Method::GET || http.method == Method::HEAD;
     if let Some(asset) = pages.asset(http.uri.path()).filter(|_| looks) {
         return asset.response();
     }
     let Some(page) = pages.page(http.uri.path()) else {
-        let wants_page = looks && auth::wants_html(&http.headers);
+        let wants_page = looks && host.config.pages.enabled && auth::wants_html(&http.headers);
         let refusal = Problem::NotFound.into();
         return if wants_page { pages.error(locale, &refusal) } else { refused(&refusal) };
     };
@@ -240,12 +239,12 @@ impl Showing<'_> {
         ]);
         let html = self.pages.html(&self.page.template, names)?;
         let refusal = outcome.refusal.as_ref().map(|(_, _, refusal)| refusal);
-        Ok(page(html, refusal, next))
+        Ok(page(html, refusal, next, ""))
     }
 }
 
 impl Pages {
-    fn html(&self, template: &str, names: Vec<(&str, Value)>) -> Result<String, Refusal> {
+    pub(super) fn html(&self, template: &str, names: Vec<(&str, Value)>) -> Result<String, Refusal> {
         let rendered =
             self.templates.get_template(template).and_then(|page| page.render(Value::from_pairs(names)));
         rendered.map(|html| html.trim_start().to_owned()).map_err(|error| {
@@ -256,7 +255,7 @@ impl Pages {
     }
 
     /// A problem in words: those of the form, of the page, or of all pages.
-    fn problem(
+    pub(super) fn problem(
         &self,
         locale: &str,
         base: &str,
@@ -281,19 +280,6 @@ impl Pages {
         let points: Vec<&str> = rules.map(|rule| text(format!("rule.{rule}")).unwrap_or(rule)).collect();
         json!({ "slug": slug, "text": said, "field": field, "points": points })
     }
-
-    /// A page about what went wrong, where no other page could be shown.
-    fn error(&self, locale: &str, refusal: &Refusal) -> Response<Body> {
-        let names = vec![
-            ("problem", Value::from(Serde(self.problem(locale, "error", "", refusal, None)))),
-            ("site", self.site.clone()),
-            ("lang", Value::from(locale)),
-        ];
-        match self.html("error.html", names) {
-            Ok(html) => page(html, Some(refusal), None),
-            Err(broken) => refused(&broken),
-        }
-    }
 }
 
 fn see_other(location: &str) -> Response<Body> {
@@ -308,16 +294,21 @@ fn see_other(location: &str) -> Response<Body> {
     }
 }
 
-/// A page that loads our own files and nothing else. Its forms lead to this site, and, for browsers hold
+/// A page that loads our own files and nothing else, beside a `style` of its own. Its forms lead to this site, and, for browsers hold
 /// redirects to the same rule, to where they were told to go on to.
-fn page(html: String, refusal: Option<&Refusal>, next: Option<&str>) -> Response<Body> {
+pub(super) fn page(
+    html: String,
+    refusal: Option<&Refusal>,
+    next: Option<&str>,
+    style: &str,
+) -> Response<Body> {
     let elsewhere = next.filter(|next| next.starts_with("https://")).map(|next| {
         let end =
             next["https://".len()..].find(['/', '?', '#']).map_or(next.len(), |at| at + "https://".len());
         format!(" {}", &next[..end])
     });
     let policy = format!(
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self'{}; \
+        "default-src 'none'; style-src 'self'{style}; script-src 'self'; img-src 'self' data:; form-action 'self'{}; \
          frame-ancestors 'none'; base-uri 'none'",
         elsewhere.unwrap_or_default()
     );

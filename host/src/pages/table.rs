@@ -2,7 +2,7 @@
 use super::{
     Fault,
     file::{Access, File, Form, Head},
-    look::Asset,
+    look::{self, Asset},
     rehearsal, replace, template,
     texts::{ENGLISH, Keys, Texts},
 };
@@ -44,6 +44,8 @@ pub(crate) struct Offered {
 /// What pages are made for.
 pub(crate) struct Setting<'a> {
     pub(crate) config: &'a PagesConfig,
+    /// Whether pages stand at their paths. Those that stand alone are there all the same: mailed links lead to them.
+    pub(crate) served: bool,
     pub(crate) registration: Registration,
     pub(crate) sends_mail: bool,
     /// Whether the API has a route of that method and path.
@@ -52,6 +54,7 @@ pub(crate) struct Setting<'a> {
 
 /// A page as it is served.
 pub(super) struct Page {
+    /// Empty when it stands alone.
     pub(super) path: String,
     pub(super) template: String,
     /// What the keys of its texts start with.
@@ -66,11 +69,22 @@ pub(super) struct Page {
     nav: Option<u8>,
 }
 
+impl Page {
+    pub(super) fn is_alone(&self) -> bool {
+        self.path.is_empty()
+    }
+}
+
 /// All pages, frozen.
 pub(crate) struct Pages {
     pub(super) templates: Environment<'static>,
     pub(super) texts: Arc<Texts>,
     pub(super) site: Value,
+    /// The style sheet, as pages that stand alone carry it, and what a policy says of it.
+    pub(super) style: Value,
+    pub(super) style_hash: String,
+    /// By template.
+    alone: BTreeMap<String, Page>,
     by_path: BTreeMap<String, Page>,
     assets: BTreeMap<String, Asset>,
     /// The texts that a location may ask for.
@@ -82,8 +96,13 @@ pub(crate) struct Pages {
 impl Pages {
     /// Everything that a start would refuse of pages, as far as it can be known without plugins.
     pub(crate) fn check(config: &PagesConfig) -> Vec<String> {
-        let setting =
-            Setting { config, registration: Registration::Open, sends_mail: true, has_route: &|_, _| true };
+        let setting = Setting {
+            config,
+            served: true,
+            registration: Registration::Open,
+            sends_mail: true,
+            has_route: &|_, _| true,
+        };
         Self::load(&setting, None).err().unwrap_or_default()
     }
 
@@ -106,9 +125,14 @@ impl Pages {
             let added = environment.add_template_owned(name.clone(), source);
             faults.extend(added.err().map(|error| Fault::of_template(&name, &error).to_string()));
         }
-        let (pages, wrong) = assemble(heads, setting);
+        let (mut pages, alone, wrong) = assemble(heads, setting);
         faults.extend(wrong);
-        let mut assets = vec![Asset::style(setting.config.accent), Asset::script()];
+        if !setting.served {
+            pages.clear();
+        }
+        let sheet = look::sheet(setting.config.accent);
+        let (style, style_hash) = (Value::from_safe_string(sheet.clone()), look::hash(&sheet));
+        let mut assets = vec![Asset::style(sheet), Asset::script()];
         match setting.config.logo.as_deref().map(Asset::logo).transpose() {
             Ok(logo) => assets.extend(logo),
             Err(why) => faults.push(why),
@@ -118,7 +142,8 @@ impl Pages {
             ("name", Value::from(setting.config.name.as_str())),
             ("css", Value::from(paths[0])),
             ("js", Value::from(paths[1])),
-            ("logo", Value::from(paths.get(2).copied())),
+            ("logo", Value::from(paths.get(2).copied().filter(|_| setting.served))),
+            ("has_pages", Value::from(setting.served)),
             ("registration", Value::from(setting.registration.as_str())),
             ("sends_mail", Value::from(setting.sends_mail)),
         ]);
@@ -127,10 +152,23 @@ impl Pages {
         let mut nav: Vec<&Page> = pages.values().filter(|page| page.nav.is_some()).collect();
         nav.sort_by_key(|page| page.nav);
         let nav = nav.iter().map(|page| (page.path.clone(), page.base.clone())).collect();
-        let assets = assets.into_iter().map(|asset| (asset.path.clone(), asset)).collect();
-        let all = Self { templates: environment, texts, site, by_path: pages, assets, said, nav };
+        let assets = assets.into_iter().filter(|_| setting.served);
+        let assets = assets.map(|asset| (asset.path.clone(), asset)).collect();
+        let all = Self {
+            templates: environment,
+            texts,
+            site,
+            style,
+            style_hash,
+            alone,
+            by_path: pages,
+            assets,
+            said,
+            nav,
+        };
         if faults.is_empty() {
-            faults.extend(all.by_path.values().flat_map(|page| rehearsal::of(&all, page)));
+            let pages = all.by_path.values().chain(all.alone.values());
+            faults.extend(pages.flat_map(|page| rehearsal::of(&all, page)));
         }
         faults.sort();
         faults.dedup();
@@ -143,6 +181,10 @@ impl Pages {
     }
     pub(super) fn page(&self, path: &str) -> Option<&Page> {
         self.by_path.get(path)
+    }
+    /// The page of that template which stands at no path.
+    pub(super) fn alone(&self, template: &str) -> Option<&Page> {
+        self.alone.get(template)
     }
     pub(super) fn asset(&self, path: &str) -> Option<&Asset> {
         self.assets.get(path)
@@ -169,8 +211,11 @@ impl Pages {
 
     /// What of a page's names does not depend on the request.
     pub(super) fn fixed<'a>(&self, page: &Page, locale: &str) -> [(&'a str, Value); 5] {
-        let of_page =
-            [("path", &page.path), ("base", &page.base)].map(|(name, text)| (name, Value::from(text)));
+        let of_page = [
+            ("path", Value::from(&page.path)),
+            ("base", Value::from(&page.base)),
+            ("style", if page.is_alone() { self.style.clone() } else { Value::from(()) }),
+        ];
         [
             ("page", Value::from_pairs(of_page)),
             ("parts", page.parts.iter().map(String::as_str).collect()),
@@ -219,10 +264,12 @@ impl Sources {
     }
 }
 
-/// Pages of heads: parts go to the page that they are of.
-fn assemble(heads: Vec<(String, Head)>, setting: &Setting<'_>) -> (BTreeMap<String, Page>, Vec<String>) {
+type ByName = BTreeMap<String, Page>;
+
+/// Pages of heads, by path, and those that stand alone, by template. Parts go to the page that they are of.
+fn assemble(heads: Vec<(String, Head)>, setting: &Setting<'_>) -> (ByName, ByName, Vec<String>) {
     let mut faults = Vec::new();
-    let mut pages: BTreeMap<String, Page> = BTreeMap::new();
+    let (mut pages, mut alone) = (ByName::new(), ByName::new());
     let mut parts = Vec::new();
     for (name, head) in heads {
         if head.mail && !setting.sends_mail {
@@ -233,6 +280,10 @@ fn assemble(heads: Vec<(String, Head)>, setting: &Setting<'_>) -> (BTreeMap<Stri
                 faults.push(format!("{name}.html:1: {method} {path} is no route of the API"));
             }
         }
+        if head.alone {
+            alone.insert(format!("{name}.html"), page(&name, String::new(), head));
+            continue;
+        }
         let Some(path) = head.path.clone() else {
             parts.push((name, head));
             continue;
@@ -240,19 +291,7 @@ fn assemble(heads: Vec<(String, Head)>, setting: &Setting<'_>) -> (BTreeMap<Stri
         if !path.starts_with('/') || ["/api", "/assets"].iter().any(|taken| path.starts_with(taken)) {
             faults.push(format!("{name}.html:1: no page can stand at {path}"));
         }
-        let page = Page {
-            template: format!("{name}.html"),
-            base: base(&name),
-            access: head.access,
-            fresh: head.fresh,
-            query: head.query,
-            reads: head.read.into_iter().collect(),
-            forms: head.form.into_iter().map(|(key, form)| (key, (form, base(&name)))).collect(),
-            parts: Vec::new(),
-            nav: head.nav,
-            path: path.clone(),
-        };
-        if let Some(other) = pages.insert(path.clone(), page) {
+        if let Some(other) = pages.insert(path.clone(), page(&name, path.clone(), head)) {
             faults.push(format!("{name}.html:1: {} stands at {path} already", other.template));
         }
     }
@@ -272,7 +311,22 @@ fn assemble(heads: Vec<(String, Head)>, setting: &Setting<'_>) -> (BTreeMap<Stri
         page.query.extend(head.query);
         page.forms.extend(head.form.into_iter().map(|(key, form)| (key, (form, base(&name)))));
     }
-    (pages, faults)
+    (pages, alone, faults)
+}
+
+fn page(name: &str, path: String, head: Head) -> Page {
+    Page {
+        path,
+        template: format!("{name}.html"),
+        base: base(name),
+        access: head.access,
+        fresh: head.fresh,
+        query: head.query,
+        reads: head.read.into_iter().collect(),
+        forms: head.form.into_iter().map(|(key, form)| (key, (form, base(name)))).collect(),
+        parts: Vec::new(),
+        nav: head.nav,
+    }
 }
 
 fn base(name: &str) -> String {

@@ -154,6 +154,21 @@ mod tests {
         assert!(rendered("{{ nothing }}", lang()).is_err());
     }
 
+    /// What stands in a piece is said in the language of the page that uses it, and carries on where it goes.
+    #[test]
+    fn pieces_know_of_the_page_that_they_are_in() {
+        let mut texts = Texts::default();
+        texts.add("en.toml", "en", "a = \"x\"", Keys::New("")).expect("a catalogue");
+        texts.add("de.toml", "de", "a = \"y\"", Keys::Known).expect("a catalogue");
+        let mut environment = environment(Arc::new(texts));
+        let piece = "{% macro m() %}{{ t('a') }}{{ hidden('f') }}{% endmacro %}";
+        environment.add_template("ui.html", piece).expect("a piece");
+        let page = "{% import 'ui.html' as ui %}{{ ui.m() }}";
+        let html = environment.render_named_str("x.html", page, context!(lang => "de", next => "/z"));
+        let html = html.expect("a page");
+        assert!(html.starts_with('y') && html.contains("value=\"/z\""), "{html}");
+    }
+
     #[test]
     fn hidden_fields_cannot_break_out() {
         let html = rendered("{{ hidden('f') }}", context!(next => "/\"><script>")).expect("fields");

@@ -183,6 +183,11 @@ pub(super) fn fault(decision: &Decision, context: &Bare) -> Option<&'static str>
                 return Some("a body that is no JSON object");
             }
         }
+        Some(Answer::Page { values, .. })
+            if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(values).is_err() =>
+        {
+            return Some("a page whose values are no JSON object");
+        }
         Some(_) => {}
     }
     decision.acts().find_map(|act| match act {

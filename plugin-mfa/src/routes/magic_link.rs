@@ -3,7 +3,6 @@ use crate::{
     config::Mfa,
     form,
     links::{self, COOKIE, Link, Links, PURPOSE},
-    page,
 };
 use countersign_plugin_api::{
     Claims, Context, Decision, Draft, Event, Problem, Refusal, Request, Secret, SessionMode, Subject, Time,
@@ -161,14 +160,29 @@ fn live(context: &dyn Context, token: &str) -> Result<Option<Live>, Refusal> {
     Ok(Some(Live { subject, links, elsewhere }))
 }
 
+/// What a link opens: a page with a button, or that it is not good, whatever is wrong with it.
+#[derive(Serialize, Default)]
+struct Page<'a> {
+    email: &'a str,
+    token: &'a str,
+    /// Asked once more, in another browser than the one that asked for the link.
+    elsewhere: bool,
+}
+
+impl Page<'_> {
+    fn answered(&self) -> Result<Decision, Refusal> {
+        Decision::page(if self.email.is_empty() { 401 } else { 200 }, "magic-link", self)
+    }
+}
+
 /// A page with a button. Nothing is used up by looking at it.
 pub(super) fn show(config: &Mfa, request: &Request<'_>, context: &dyn Context) -> Result<Decision, Refusal> {
     enabled(config)?;
     let token = request.query("token").unwrap_or_default();
-    Ok(match live(context, token)? {
-        Some(live) => Decision::page(200, &page::confirm(&live.subject.email, token, false)),
-        None => Decision::page(401, &page::invalid()),
-    })
+    match live(context, token)? {
+        Some(live) => Page { email: &live.subject.email, token, elsewhere: false }.answered(),
+        None => Page::default().answered(),
+    }
 }
 
 #[derive(Deserialize, Default, Clone, Copy)]
@@ -213,9 +227,9 @@ pub(super) fn verify(
     let token = token.ok_or_else(|| Refusal::malformed("the form has no token"))?;
     let confirmed = confirm.is_some_and(|confirm| confirm.expose() == "yes");
     match live(context, token.expose())? {
-        None => Ok(Decision::page(401, &page::invalid())),
+        None => Page::default().answered(),
         Some(live) if live.elsewhere && !confirmed => {
-            Ok(Decision::page(200, &page::confirm(&live.subject.email, token.expose(), true)))
+            Page { email: &live.subject.email, token: token.expose(), elsewhere: true }.answered()
         }
         Some(live) => sign_in(config, context.now(), live, SessionMode::Cookie),
     }

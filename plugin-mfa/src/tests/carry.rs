@@ -42,8 +42,9 @@ impl Kernel {
                 Reply { status, problem: "", retry_after: None, body }
             }
             Answer::Empty => Reply { status: 204, problem: "", retry_after: None, body: Value::Null },
-            Answer::Page { status, html } => {
-                Reply { status, problem: "", retry_after: None, body: Value::String(html.into()) }
+            Answer::Page { status, values, .. } => {
+                let body = serde_json::from_slice(values).unwrap();
+                Reply { status, problem: "", retry_after: None, body }
             }
             Answer::Refusal(refusal) => Reply::refused(&refusal),
             Answer::Verdict(_) => Reply { status: 0, problem: "", retry_after: None, body: Value::Null },
