@@ -132,8 +132,7 @@ fn decided(decision: &Decision) {
 
 fn answered(answer: &Answer<'_>) -> Decision {
     match answer {
-        Answer::Json { .. } | Answer::Empty => Decision::empty(),
-        Answer::Page { status, html } => Decision::page(*status, html),
+        Answer::Json { .. } | Answer::Page { .. } | Answer::Empty => Decision::empty(),
         Answer::Refusal(refusal) => {
             assert!(refusal.problem().status() >= 400, "a refusal is an error");
             Decision::refuse(refusal.clone())
