@@ -72,7 +72,7 @@ fn all_pages(config: &Config, kernel: &Kernel) -> Result<Pages, Vec<String>> {
         served: config.pages.enabled,
         config: &config.pages,
         registration: config.registration,
-        sends_mail: kernel.delivery().is_some(),
+        sends_mail: kernel.sends_mail(),
         has_route: &|method, path| api::has_route(kernel, method, path),
     };
     Pages::new(&setting, kernel.pages())

@@ -32,7 +32,7 @@ pub struct Message<'a> {
 pub trait Delivery: Send + Sync + 'static {
     /// Sends one message. Runs on a pool and may block for up to 30 seconds; any number at once. `Ok` means
     /// that the next hop has taken it. The kernel tries again what may be tried again, never after
-    /// `expires_at`; a send that panics is taken for [`Undelivered::Unknown`].
+    /// `expires_at`; a send that panics, or is not back after 45 seconds, is taken for [`Undelivered::Unknown`].
     fn send(&self, message: &Message<'_>) -> Result<(), Undelivered>;
 }
 

@@ -62,6 +62,7 @@ use health::Health;
 use hmac::{Hmac, KeyInit, Mac};
 use parking_lot::RwLock;
 use place::Places;
+use quarantine::Watched;
 use registry::Registry;
 use seal::Seal;
 use sha2::Sha256;
@@ -110,7 +111,7 @@ pub struct Kernel {
     pub(crate) settings: Settings,
     store: Arc<dyn Store>,
     latency: Latency,
-    delivery: Option<Arc<dyn Delivery>>,
+    delivery: Option<Arc<Watched<dyn Delivery>>>,
     /// The table of plugins, frozen.
     registry: Registry,
     people: Box<dyn People>,
@@ -275,9 +276,9 @@ impl Kernel {
         &self.registry.pages
     }
 
-    /// The delivery in use.
-    pub fn delivery(&self) -> Option<&Arc<dyn Delivery>> {
-        self.delivery.as_ref()
+    /// Whether there is a delivery, so that mails can be sent.
+    pub fn sends_mail(&self) -> bool {
+        self.delivery.is_some()
     }
 
     /// The store of a configuration and nothing else of it: for what fills a store before a host starts on it.

@@ -4,11 +4,13 @@
 //! was not kept. When the batch is durable, a worker claims the record, hands it to the delivery off every
 //! request's path, and deletes it. A message whose claim is found after a crash may have been sent, and is not
 //! sent again.
+mod handover;
 mod waiting;
 
-use super::{Call, HOST, Kernel, audit::Origin, people::Letter};
+use super::{Call, HOST, Kernel, audit::Origin, people::Letter, quarantine::Watched};
 use crate::records::{decode, encode};
-use countersign_plugin_api::{Delivery, Draft, Event, Message, Problem, Refusal, Secret, Time, Undelivered};
+use countersign_plugin_api::{Delivery, Draft, Event, Page, Problem, Refusal, Time, Undelivered};
+use handover::hand_over;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -174,7 +176,7 @@ impl Kernel {
     /// Refuses when a message could not wait.
     pub(crate) fn has_room_for_mail(&self) -> Result<(), Refusal> {
         let refuse = |why: &str| Err(Refusal::new(Problem::DeliveryUnavailable).because(why));
-        if self.delivery.is_none() {
+        if !self.sends_mail() {
             return refuse("no delivery is configured");
         }
         if self.outbox.waiting.lock().len() >= MOST { refuse("the outbox is full") } else { Ok(()) }
@@ -193,11 +195,7 @@ fn is_due(call: &Call<'_>, draft: &Draft<'_>) -> Result<bool, Refusal> {
 
 /// The worker. A try is begun and ended by one kernel; the next may be another's.
 async fn work(mut queue: mpsc::UnboundedReceiver<Turn>, mut sender: watch::Receiver<Weak<Kernel>>) {
-    if let Some((kernel, _)) = sending(&mut sender).await
-        && let Err(refusal) = kernel.recall_messages().await
-    {
-        tracing::error!(target: "countersign::outbox", because = refusal.log(), "the messages that wait cannot be read");
-    }
+    tokio::spawn(recall(sender.clone()));
     let places = Arc::new(Semaphore::new(AT_ONCE));
     while let Some(turn) = queue.recv().await {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -212,8 +210,21 @@ async fn work(mut queue: mpsc::UnboundedReceiver<Turn>, mut sender: watch::Recei
     }
 }
 
+/// Asks what an earlier process left, until the store has answered.
+async fn recall(mut sender: watch::Receiver<Weak<Kernel>>) {
+    while let Some((kernel, _)) = sending(&mut sender).await {
+        let Err(refusal) = kernel.recall_messages() else { return };
+        drop(kernel);
+        tracing::error!(target: "countersign::outbox", because = refusal.log(), "the messages that wait cannot be read yet");
+        tokio::time::sleep(Duration::from_secs(WAITS[0])).await;
+    }
+}
+
+/// What takes the messages.
+type Watchful = Arc<Watched<dyn Delivery>>;
+
 /// The kernel that sends, as soon as it is one with a delivery; `None` when there is none any more.
-async fn sending(sender: &mut watch::Receiver<Weak<Kernel>>) -> Option<(Arc<Kernel>, Arc<dyn Delivery>)> {
+async fn sending(sender: &mut watch::Receiver<Weak<Kernel>>) -> Option<(Arc<Kernel>, Watchful)> {
     loop {
         let kernel = sender.borrow_and_update().upgrade()?;
         if let Some(delivery) = kernel.delivery.clone() {
@@ -242,16 +253,23 @@ impl Kernel {
         }
     }
 
-    /// What an earlier process left.
-    async fn recall_messages(&self) -> Result<(), Refusal> {
-        let origin = Origin { actor: "outbox".into(), ..Origin::default() };
-        let left = self.run(&origin, |call| call.scan(HOST, call.place(GROUP), PREFIX, None, MOST)).await?;
-        let keys = left.into_iter().map(|(name, _)| self.places.of(GROUP).key(HOST, &name)).collect();
-        self.outbox.announce(keys);
-        Ok(())
+    /// What an earlier process left. Only the names are read: one message that does not open keeps no other back.
+    fn recall_messages(&self) -> Result<(), Refusal> {
+        let prefix = self.places.of(GROUP).key(HOST, PREFIX);
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let mut page = Page::new();
+            self.attend(|| self.store.scan(&prefix, after.as_deref(), MOST, &mut page))??;
+            let keys: Vec<Vec<u8>> = page.iter().map(|(key, _)| key.to_vec()).collect();
+            after = keys.last().filter(|_| keys.len() == MOST).cloned();
+            self.outbox.announce(keys);
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
-    async fn see_off(&self, key: Vec<u8>, delivery: &Arc<dyn Delivery>) {
+    async fn see_off(&self, key: Vec<u8>, delivery: &Watchful) {
         match self.one_try(&key, delivery).await {
             Ok(Outcome::Later(at)) => {
                 self.outbox.again(key, at.since(self.now()));
@@ -267,22 +285,10 @@ impl Kernel {
         }
     }
 
-    async fn one_try(&self, key: &[u8], delivery: &Arc<dyn Delivery>) -> Result<Outcome, Refusal> {
-        let Some((name, row)) = self.claim(key).await? else { return Ok(Outcome::Gone) };
-        let (delivery, tries) = (delivery.clone(), row.tries);
-        let sent = tokio::task::spawn_blocking(move || {
-            let message = Message {
-                id: &name,
-                to: &row.to,
-                subject: &row.subject,
-                text: Secret::new(row.text.as_str()),
-                html: row.html.as_deref().map(Secret::new),
-                expires_at: Time::from_secs(row.expires_at),
-            };
-            delivery.send(&message)
-        })
-        .await
-        .unwrap_or_else(|_| Err(Undelivered::Unknown("the delivery panicked".into())));
+    async fn one_try(&self, key: &[u8], delivery: &Watchful) -> Result<Outcome, Refusal> {
+        let Some((id, row)) = self.claim(key).await? else { return Ok(Outcome::Gone) };
+        let tries = row.tries;
+        let sent = hand_over(delivery.clone(), id, row).await;
         self.settle(key, tries, sent).await
     }
 
@@ -299,7 +305,7 @@ impl Kernel {
                     return Ok(None);
                 }
                 if row.claimed {
-                    record(call, failure("mail.uncertain", &row, "the host ended while it was sent"));
+                    record(call, failure("mail.uncertain", &row, "what became of its last try was not written down"));
                     call.delete(key.to_vec())?;
                     return Ok(None);
                 }

@@ -1,8 +1,8 @@
 //! Plugins that hang again and again are not called any more.
 use super::watchdog;
 use countersign_plugin_api::{
-    Batch, Caller, Completion, Context, Decision, Found, Gate, Handler, Keys, Latency, Login, Page, Problem,
-    Refusal, Request, Secret, Standing, Store, StoreError, Usage,
+    Batch, Caller, Completion, Context, Decision, Delivery, Found, Gate, Handler, Keys, Latency, Login,
+    Message, Page, Problem, Refusal, Request, Secret, Standing, Store, StoreError, Undelivered, Usage,
 };
 use parking_lot::RwLock;
 use std::{
@@ -118,6 +118,10 @@ impl<T: ?Sized> Watched<T> {
     pub(super) fn new(inner: Arc<T>, quarantine: &Arc<Quarantine>) -> Arc<Self> {
         Arc::new(Self { inner, quarantine: quarantine.clone() })
     }
+    /// How it stands with the plugin.
+    pub(super) fn quarantine(&self) -> &Arc<Quarantine> {
+        &self.quarantine
+    }
     fn call<R>(&self, call: impl FnOnce(&T) -> Result<R, Refusal>) -> Result<R, Refusal> {
         let _inside = self.quarantine.enter()?;
         call(&self.inner)
@@ -139,6 +143,14 @@ impl Gate for Watched<dyn Gate> {
     }
     fn password_violations(&self, password: &Secret<&str>, words: &[&str]) -> Result<Vec<String>, Refusal> {
         self.call(|gate| gate.password_violations(password, words))
+    }
+}
+
+/// What waits while the plugin is in quarantine is tried again like what the next hop did not take.
+impl Delivery for Watched<dyn Delivery> {
+    fn send(&self, message: &Message<'_>) -> Result<(), Undelivered> {
+        let _inside = self.quarantine.enter().map_err(|refusal| Undelivered::Later(refusal.log().into()))?;
+        self.inner.send(message)
     }
 }
 

@@ -70,7 +70,7 @@ pub struct PluginInfo {
 /// The frozen table.
 pub(super) struct Registry {
     pub(super) store: Arc<dyn Store>,
-    pub(super) delivery: Option<Arc<dyn Delivery>>,
+    pub(super) delivery: Option<Arc<Watched<dyn Delivery>>>,
     /// By path below `/api/auth`, then by method.
     pub(super) routes: HashMap<String, Vec<Mounted>>,
     /// By `<plugin>.<name>`.
@@ -351,6 +351,7 @@ fn link(
             }
         }
         for (name, delivery) in collected.deliveries {
+            let delivery = Watched::new(delivery, &quarantine);
             if deliveries.insert(name.clone(), delivery).is_some() {
                 problems.0.push(format!("{file}: the delivery `{name}` is registered by another plugin too"));
             }

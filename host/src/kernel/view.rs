@@ -34,7 +34,7 @@ impl Context for View<'_, '_> {
         self.call.caller()
     }
     fn sends_mail(&self) -> bool {
-        self.call.kernel.delivery().is_some()
+        self.call.kernel.sends_mail()
     }
     fn subject(&self, id: &str) -> Result<Option<Subject>, Refusal> {
         self.call.kernel.people.subject(self.call, id)

@@ -33,7 +33,13 @@ pub(super) struct Plain {
     forget: Mutex<bool>,
     /// Applies the next batch, and says that it does not know.
     unsure: Mutex<bool>,
+    /// Scans that fail, before one succeeds.
+    unreadable: AtomicUsize,
+    /// Run once, before the next batch is applied: what somebody else does between a read and the write.
+    meanwhile: Mutex<Option<Meanwhile>>,
 }
+
+type Meanwhile = Box<dyn FnOnce(&Plain) + Send>;
 
 impl Plain {
     fn apply_now(&self, batch: &Batch) -> Result<(), StoreError> {
@@ -76,6 +82,8 @@ impl Store for Plain {
         if *self.forget.lock() {
             return std::mem::forget(done);
         }
+        let meanwhile = self.meanwhile.lock().take();
+        meanwhile.into_iter().for_each(|meanwhile| meanwhile(self));
         let told = self.next.lock().pop();
         let made = told.unwrap_or_else(|| self.apply_now(&batch));
         done.finish(if std::mem::take(&mut *self.unsure.lock()) { Err(StoreError::Unknown) } else { made });
@@ -87,6 +95,9 @@ impl Store for Plain {
         limit: usize,
         page: &mut Page,
     ) -> Result<(), StoreError> {
+        if self.unreadable.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Err(StoreError::Unavailable);
+        }
         let rows = self.rows.lock();
         let hits = rows
             .1
@@ -162,8 +173,22 @@ fn settings() -> Settings {
     }
 }
 
+/// The same with a delivery, whose plugin can come into quarantine.
+fn registry_with(store: Arc<dyn Store>, delivery: Arc<dyn Delivery>) -> Registry {
+    let mut registry = registry(store);
+    let quarantine = quarantine::Quarantine::new("delivery-post");
+    registry.delivery = Some(Watched::new(delivery, &quarantine));
+    let identity = kept::Identity::of([1; 32], "{}", std::path::Path::new("/"));
+    let collected = countersign_plugin_api::kernel::Collected::default();
+    registry.kept.keep("delivery-post", kept::Registered { identity, collected, quarantine }, "s");
+    registry
+}
+
 fn over(store: Arc<Plain>, ring: Arc<Ring>, delivery: Option<Arc<dyn Delivery>>) -> (Kernel, Arc<Plain>) {
-    let registry = Registry { delivery, ..registry(store.clone()) };
+    let registry = match delivery {
+        Some(delivery) => registry_with(store.clone(), delivery),
+        None => registry(store.clone()),
+    };
     let kernel = Kernel::over(registry, ring, Box::new(Nobody), settings(), 1).unwrap();
     // The mark is written with whatever is written first; the tests count rows.
     kernel.clock.mark_is_due(kernel.now());

@@ -1,17 +1,22 @@
 //! Messages: written with their change, sent once, tried again inside their life.
 use super::*;
 use countersign_plugin_api::{Message, Undelivered};
+use std::sync::atomic::AtomicBool;
 
 /// A delivery that answers as it is told, then with success, and remembers.
 #[derive(Default)]
 struct Post {
     answers: Mutex<Vec<Result<(), Undelivered>>>,
     taken: Mutex<Vec<(String, String)>>,
+    hangs: AtomicBool,
 }
 
 impl Delivery for Post {
     fn send(&self, message: &Message<'_>) -> Result<(), Undelivered> {
         self.taken.lock().push((message.id.into(), message.subject.into()));
+        while self.hangs.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let mut answers = self.answers.lock();
         if answers.is_empty() { Ok(()) } else { answers.remove(0) }
     }
@@ -134,6 +139,49 @@ async fn what_may_have_been_taken_is_not_sent_twice_and_is_recorded() {
     assert_eq!(event.fields["why"], "it hung up");
 }
 
+/// Lets time pass for timers, a second at a time, until it is so. A clock that is paused stands while a call of the
+/// delivery is under way.
+async fn in_time(mut is_so: impl AsyncFnMut() -> bool) {
+    let give_up = std::time::Instant::now() + Duration::from_secs(30);
+    while !is_so().await {
+        assert!(std::time::Instant::now() < give_up, "it does not come to it");
+        std::thread::sleep(Duration::from_millis(1));
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_hangs_is_given_up_and_left_alone_until_it_comes_back() {
+    let office = office(Vec::new());
+    office.post.hangs.store(true, SeqCst);
+    for _ in 0..10 {
+        office.write(&draft(&office.kernel, 3000)).await.unwrap();
+    }
+    office.open();
+    // All places are taken by calls that hang, and each message of them is settled all the same.
+    in_time(async || office.waiting().await == 2).await;
+    assert_eq!(office.post.subjects().len(), 8);
+    let refusal = office.kernel.readiness().expect_err("health is red");
+    assert_eq!(refusal.problem(), Problem::PluginFault);
+    // The others have a place, and are not handed to a plugin that is in quarantine.
+    in_time(async || {
+        let all = office.kernel.waiting_messages().await.unwrap();
+        let why = |message: &serde_json::Value| message["last_error"].to_string().contains("quarantine");
+        all.as_array().unwrap().iter().all(why)
+    })
+    .await;
+    assert_eq!(office.post.subjects().len(), 8);
+
+    office.post.hangs.store(false, SeqCst);
+    in_time(async || office.waiting().await == 0).await;
+    assert_eq!(office.post.subjects().len(), 10, "each of them once");
+    office.kernel.readiness().expect("it is well again");
+    let page = office.kernel.run(&NOWHERE, |call| super::super::audit::page(call, None, 100)).await.unwrap();
+    let uncertain = page.records.iter().filter(|(_, row)| row.event == "mail.uncertain");
+    assert!(uncertain.clone().all(|(_, row)| row.fields["why"].contains("did not come back")));
+    assert_eq!((uncertain.count(), page.records.len()), (8, 10));
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_changes_that_nobody_knows_of_those_that_were_kept_have_their_message_sent() {
     let office = office(Vec::new());
@@ -216,6 +264,27 @@ async fn what_an_earlier_process_left_is_sent_unless_it_may_have_been() {
     assert_eq!(after.post.subjects().len(), 1, "never twice");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_process_left_waits_for_the_store_and_for_nothing_that_is_damaged() {
+    let before = office(Vec::new());
+    before.write(&draft(&before.kernel, 3000)).await.unwrap();
+    before.write(&draft(&before.kernel, 3000)).await.unwrap();
+    let group = before.kernel.places.of(":outbox").key(HOST, b"row");
+    let damage = |rows: &mut Rows| {
+        let (_, row) = rows.iter_mut().find(|(key, _)| key.starts_with(&group)).expect("a message");
+        *row.0.last_mut().unwrap() ^= 1;
+    };
+    damage(&mut before.store.rows.lock().1);
+    before.store.unreadable.store(3, SeqCst);
+
+    let post = Arc::new(Post::default());
+    let (kernel, _) = over(before.store.clone(), before.ring.clone(), Some(post.clone()));
+    let kernel = Arc::new(kernel);
+    kernel.deliver();
+    in_time(async || post.subjects().len() == 1).await;
+    assert_eq!(before.store.unreadable.load(SeqCst), 0, "it was asked again");
+}
+
 /// A reload: the next kernel has another delivery, none, or one again, and there is one worker all the time.
 #[tokio::test(start_paused = true)]
 async fn the_newest_kernel_sends_and_what_waits_waits_for_one_that_can() {
@@ -226,8 +295,11 @@ async fn the_newest_kernel_sends_and_what_waits_waits_for_one_that_can() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let next = |kernel: &Kernel, delivery: Option<Arc<Post>>| {
-        let delivery = delivery.map(|post| post as Arc<dyn Delivery>);
-        let registry = Registry { delivery, ..registry(kernel.store.clone()) };
+        let store = kernel.store.clone();
+        let registry = match delivery {
+            Some(post) => registry_with(store, post),
+            None => registry(store),
+        };
         let pool = kernel.pool.clone();
         Arc::new(kernel.succeeded_by(registry, Box::new(Nobody), settings(), pool))
     };
