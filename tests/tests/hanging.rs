@@ -166,6 +166,22 @@ fn nobody_is_let_in_past_a_gate_that_hangs() {
     host.stop();
 }
 
+/// The gate's own act is part of the login: neither what the host reads before it nor what it writes after undoes it.
+#[test]
+fn what_a_gate_ends_at_a_login_stays_ended_and_the_new_session_lives() {
+    let host = host_with_plugin(true);
+    let mut first = host.browser();
+    assert_eq!(post(&mut first, "/register", &user()).status, 201);
+    assert_eq!(get(&mut first, &api("/me")).status, 200);
+    for mut next in [host.browser(), host.program()] {
+        assert_eq!(post(&mut next, "/login", &user()).status, 200);
+        assert_eq!(get(&mut next, &api("/me")).status, 200);
+        assert_eq!(get(&mut first, &api("/me")).status, 401);
+        first = next;
+    }
+    host.stop();
+}
+
 #[test]
 fn a_store_that_hangs_refuses_and_comes_back() {
     for fault in ["hangs-in-get", "hangs-in-apply"] {

@@ -9,7 +9,9 @@ use crate::{
     kernel::{Call, HOST, audit},
     sessions,
 };
-use countersign_plugin_api::{Event, Login, Problem, Refusal, Secret, SessionKind, SessionMode, Verdict};
+use countersign_plugin_api::{
+    Event, Login, Problem, Refusal, Secret, SessionKind, SessionMode, StoreError, Verdict,
+};
 use serde::Deserialize;
 use serde_json::{Map, json};
 
@@ -87,6 +89,8 @@ pub(super) fn enter(
         |kind, until| sessions::New { id: &login.session, kind, mode, amr: login.amr.clone(), until, agent };
     let event = |name| Event::success(name, &account.id);
     let (verdict, cookies) = call.kernel.after_primary(call, &login)?;
+    // As the gate has left it: it may have ended all that the account had open, and that stays ended.
+    let account = &accounts::by_id(call, &account.id)?.ok_or(StoreError::Corrupt)?;
     let mut reply = match verdict {
         Verdict::Proceed => {
             let granted = sessions::create(call, account, new(SessionKind::Standard, None))?;
