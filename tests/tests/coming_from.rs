@@ -36,6 +36,12 @@ fn endpoints_are_answered() {
         endpoints += 1;
     }
     assert!(endpoints >= 20, "{endpoints} endpoints");
+    let pages: Vec<String> = named().into_iter().filter(|span| span.starts_with('/')).collect();
+    for page in &pages {
+        let reply = host.browser().get(page).expect("an answer");
+        assert!([200, 303].contains(&reply.status), "`{page}` is no page: {}", reply.status);
+    }
+    assert!(pages.len() >= 3, "{pages:?}");
     host.stop();
 }
 
