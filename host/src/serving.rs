@@ -118,6 +118,7 @@ impl Serving {
         // Last, because the old host signs with the same ring.
         let replaced = Ring::of(&host.config).and_then(|ring| host.kernel.replace_ring(ring));
         replaced.map_err(|error| StartError(vec![error.to_string()]))?;
+        note_keys(&host, "host").await;
         self.app.send_replace(Arc::new(app));
         self.host.send_replace(host.clone());
         host.kernel.deliver();
@@ -151,6 +152,7 @@ impl Serving {
         let count = ring.as_ref().map_or(0, |ring| ring.keys().len());
         match ring.and_then(|ring| host.kernel.replace_ring(ring)) {
             Ok(()) => {
+                note_keys(&host, "cli").await;
                 tracing::info!(target: "countersign", keys = count, "the keys were reloaded");
                 Ok(json!({ "keys": count }))
             }
@@ -159,5 +161,12 @@ impl Serving {
                 Err(Refused { problem: Refused::CONFIGURATION.into(), message: error.to_string() })
             }
         }
+    }
+}
+
+/// The new keys are in use already: what cannot be put on record now is at the next change or start.
+async fn note_keys(host: &Host, actor: &str) {
+    if let Err(refusal) = host.kernel.note_keys(actor).await {
+        tracing::warn!(target: "countersign::audit", because = refusal.log(), "a change of the keys is not on record yet");
     }
 }

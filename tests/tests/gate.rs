@@ -23,6 +23,9 @@ fn a_start_without_the_gate_is_refused_until_it_is_disarmed() {
 
     let disarmed = site.run(&["plugin", "remove", "mfa", "--disarm"]);
     assert!(disarmed.status.success(), "{}", String::from_utf8_lossy(&disarmed.stderr));
+    let told = site.run(&["audit", "tail", "--event", "gate.disarmed", "--json"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains(r#""plugin":"mfa""#) && told.contains(r#""actor":"cli""#), "{told}");
     let host = site.start();
     let user = json!({ "email": "ann@example.org", "password": "correct horse battery staple" });
     assert_eq!(host.browser().post(&api("/register"), &user).expect("an answer").status, 201);

@@ -102,7 +102,7 @@ fn a_mail_waits_for_a_relay_that_is_gone_and_is_tried_when_an_operator_says_so()
     assert!(!known && said.contains("no message `0123` waits"), "{said}");
     let relay = Options::default().port(port).start();
     let (retried, done, said) = outbox(host.site(), &["retry", message["id"].as_str().expect("an id")]);
-    assert!(retried && done["retried"][0] == message["id"], "{done} {said}");
+    assert!(retried && done["retried"][0] == message["id"] && done["host_runs"] == true, "{done} {said}");
     let links = in_time(|| Some(linked(&relay)).filter(|links| !links.is_empty()));
     assert_eq!(links, ["ann@example.org"]);
     told(host.site(), "mail.sent");
@@ -119,7 +119,15 @@ fn without_a_host_what_waits_is_seen_and_sent_when_one_runs() {
     let relay = Options::default().port(port).start();
     let (listed, seen, said) = outbox(&site, &["list"]);
     assert!(listed && !seen["messages"].as_array().expect("messages").is_empty(), "{seen} {said}");
-    assert!(outbox(&site, &["retry", "--all"]).0);
+    let (retried, done, said) = outbox(&site, &["retry", "--all"]);
+    assert!(
+        retried
+            && done["host_runs"] == false
+            && done["retried"].as_array().is_some_and(|all| !all.is_empty())
+    );
+    let text = site.run(&["outbox", "retry", "--all"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("as soon as a host runs"), "{said} {text}");
     assert!(relay.seen().messages.is_empty(), "no second process works the outbox");
     let host = site.start();
     emptied(host.site());

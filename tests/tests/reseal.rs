@@ -108,6 +108,13 @@ fn sqlite_without_a_host_and_a_start_without_the_old_key() {
 
     site.clock().advance(Duration::from_mins(2));
     done(&site, &["keys", "retire", &old]);
+    // Without a host: the key that came is on record, and the one that went is as soon as somebody opens the store.
+    let told = site.run(&["audit", "tail", "--json"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    for (event, field) in [("store.resealed", &new), ("keys.changed", &new), ("keys.changed", &old)] {
+        let is_it = |line: &&str| line.contains(event) && line.contains(field.as_str());
+        assert_eq!(told.lines().filter(is_it).count(), 1, "{event} {field}: {told}");
+    }
     assert!(!fs::read_to_string(site.path("keys.toml")).expect("keys").contains(&old));
     let host = site.start();
     browser.ask("GET /me", Value::Null).expect(200);

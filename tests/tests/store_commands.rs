@@ -3,6 +3,7 @@ use countersign_tests::{Host, Site, sqlite3};
 use serde_json::{Value, json};
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
@@ -104,7 +105,11 @@ fn a_copy_is_made_the_same_again_and_never_by_accident() {
     let copied = done(&site, &["copy", "--to", to, "--force"]);
     assert_eq!(copied["removed"], 1, "{copied}");
     assert!(copied["copied"].as_u64() >= Some(2), "{copied}");
-    assert_eq!(done(&site, &["copy", "--to", to, "--force"])["passes"], 1, "nothing differs");
+    // Each copy is on record, and so the same is in the copy: that row is all that differs.
+    assert_eq!(done(&site, &["copy", "--to", to, "--force"])["copied"], 1);
+    let told = site.run(&["audit", "tail", "--event", "store.copied", "--json"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert_eq!((told.lines().count(), told.contains("copied.toml")), (3, true), "{told}");
     let dump = |name: &str| {
         sqlite3(&site.path(name), "SELECT hex(key), expires_at, hex(value) FROM record ORDER BY key")
     };
@@ -123,10 +128,22 @@ fn what_could_not_be_read_or_kept_is_no_place_to_copy_to() {
     };
     let itself = site.config();
     refused(&site, &["copy", "--to", text(&itself)], 2, "its store is the one that is to be copied");
-    let by_another_name = change("other", &|config| {
-        config["store"]["sqlite"]["path"] = value("data/../data/countersign.db");
-    });
-    refused(&site, &["copy", "--to", &by_another_name, "--force"], 2, "name one store");
+    // By another name, the store is known before it is touched: opened twice in a process, SQLite would lose its locks.
+    site.run(&["store", "stats"]);
+    let link = site.path("data/link.db");
+    symlink("countersign.db", &link).expect("a link");
+    let absolute = site.path("data/countersign.db");
+    for (name, path) in [
+        ("climbing", "data/../data/countersign.db"),
+        ("linked", "data/link.db"),
+        ("absolute", text(&absolute)),
+    ] {
+        let other = change(name, &|config| config["store"]["sqlite"]["path"] = value(path));
+        refused(&site, &["copy", "--to", &other, "--force"], 2, "its store is the one that is to be copied");
+    }
+    // And where the tables differ, by what is written to one and read from the other.
+    let other = change("larger", &|config| config["store"]["sqlite"]["max_bytes"] = value("1 GiB"));
+    refused(&site, &["copy", "--to", &other, "--force"], 2, "name one store");
     let other = Site::new();
     let other_keys =
         change("foreign", &|config| config["keys"]["file"] = value(text(&other.path("keys.toml"))));

@@ -27,6 +27,11 @@ impl<'c> Reach<'c> {
         Self { config, own: None }
     }
 
+    /// Whether what was done was done by a host that runs.
+    pub(super) fn host_runs(&self) -> bool {
+        self.own.is_none()
+    }
+
     /// Has it done, whether a host runs or not.
     pub(super) fn perform(&mut self, operation: Operation) -> Result<Value, Failure> {
         Ok(self.ask(operation)??)

@@ -318,8 +318,9 @@ enum Kind {
 
 /// Run the conformance kits on whatever a library registers.
 ///
-/// Judges and opens the library as a host does, registers it with the table that is given, and says clause by clause
-/// what holds. The kits write records and send messages: give it a store and a relay that nobody needs. Where the
+/// Opens the library as a host does, which runs its code with all that you may do: check what you would install, and
+/// look at anything else with `plugin inspect`, which runs none of it. Registers it with the table that is given, and
+/// says clause by clause what holds. The kits write records and send messages: give it a store and a relay that nobody needs. Where the
 /// library lies and who may write there is not looked at, no hash is asked for, and plugins for development are
 /// accepted.
 #[derive(Args)]

@@ -25,10 +25,15 @@ pub(super) fn run(file: &Path, command: &Outbox) -> Result<Report, Failure> {
             Ok(Report::new(shown, done))
         }
         Outbox::Retry { id, .. } => {
-            let done = reach.perform(Operation::OutboxRetry { id: id.clone() })?;
+            let mut done = reach.perform(Operation::OutboxRetry { id: id.clone() })?;
             let count = done["retried"].as_array().map_or(0, Vec::len);
             let mails = if count == 1 { "1 mail is" } else { &format!("{count} mails are") };
-            Ok(Report::new(format!("{mails} tried now"), done))
+            let when = match (count, reach.host_runs()) {
+                (0, _) | (_, true) => "tried now",
+                (_, false) => "tried as soon as a host runs, and none runs now",
+            };
+            done["host_runs"] = reach.host_runs().into();
+            Ok(Report::new(format!("{mails} {when}"), done))
         }
     }
 }

@@ -14,7 +14,7 @@ mod store;
 
 pub(crate) use client::ask;
 pub(crate) use data_dir::DataDir;
-pub(crate) use operation::{Operation, Refused, perform};
+pub(crate) use operation::{Act, Operation, Refused, perform};
 pub(crate) use server::Control;
 
 /// The socket's name in the data directory.

@@ -3,9 +3,9 @@ use super::store;
 use crate::{
     accounts::Account,
     admin::{self, Wanted},
-    kernel::{Call, Kernel, Origin},
+    kernel::{Call, HOST, Kernel, Origin},
 };
-use countersign_plugin_api::{Problem, Refusal, Secret, Time};
+use countersign_plugin_api::{Event, Problem, Refusal, Secret, Time};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -105,10 +105,33 @@ pub(crate) enum Operation {
     },
     /// Take over the key file.
     ReloadKeys,
+    /// Put an act on record that the command line carries out itself.
+    Note {
+        /// Which.
+        act: Act,
+    },
     /// The plugin by which the store remembers that logins are gated.
     Gate,
     /// Forget that.
     Disarm,
+}
+
+/// What the command line does to a store as a whole.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Act {
+    /// Everything goes to the store of that configuration.
+    Copy {
+        /// The file.
+        to: String,
+    },
+    /// Everything was sealed anew.
+    Reseal {
+        /// The key.
+        kid: String,
+        /// So many records.
+        records: u64,
+    },
 }
 
 /// It leaves for the socket of a process that has the key file anyway.
@@ -187,6 +210,13 @@ pub(crate) async fn perform(kernel: &Kernel, operation: Operation) -> Result<Val
         Op::StoreUsage => store::usage(kernel).await,
         Op::StorePage { after } => store::page(kernel, after.as_deref()).await,
         Op::StoreReseal { after } => store::reseal(kernel, after.as_deref()).await,
+        Op::Note { act } => {
+            let noted = |call: &Call<'_>| {
+                note(call, &act);
+                Ok(json!({}))
+            };
+            one(kernel, noted).await
+        }
         Op::Gate => kernel.gated_by().await.map(|plugin| json!({ "gate": plugin })),
         Op::Disarm => kernel.disarm().await.map(|()| json!({})),
     };
@@ -199,6 +229,18 @@ pub(super) async fn one<T>(
     decide: impl Fn(&Call<'_>) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
     kernel.run(&Origin { actor: "cli".into(), ..Origin::default() }, decide).await
+}
+
+fn note(call: &Call<'_>, act: &Act) {
+    let records;
+    let event = match act {
+        Act::Copy { to } => Event::success("store.copied", "").with("to", to),
+        Act::Reseal { kid, records: count } => {
+            records = count.to_string();
+            Event::success("store.resealed", "").with("kid", kid).with("records", &records)
+        }
+    };
+    call.audit_row(HOST, &event, None);
 }
 
 /// Does something to an account, and answers whose it is.

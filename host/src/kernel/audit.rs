@@ -152,13 +152,15 @@ impl Book {
 
     /// Counts events that name no account.
     pub(super) fn count(&self, events: Vec<(String, bool)>) {
+        events.into_iter().for_each(|(name, success)| self.add(name, success, 1));
+    }
+
+    fn add(&self, mut name: String, success: bool, count: u64) {
         let mut counts = self.counts.lock();
-        for (mut name, success) in events {
-            if counts.len() >= MOST_KINDS && !counts.contains_key(&(name.clone(), success)) {
-                name = "other".into();
-            }
-            *counts.entry((name, success)).or_default() += 1;
+        if counts.len() >= MOST_KINDS && !counts.contains_key(&(name.clone(), success)) {
+            name = "other".into();
         }
+        *counts.entry((name, success)).or_default() += count;
     }
 
     /// Notes rows that were written; answers the keys of those that are too many.
@@ -207,7 +209,9 @@ impl Kernel {
                 })
                 .await
             {
-                tracing::warn!(target: "countersign::audit", because = refusal.log(), count, name, "a count is lost");
+                tracing::warn!(target: "countersign::audit", because = refusal.log(), count, name, "a count is not on record yet");
+                // One that may have been written is written again: too many is seen, and too few is not.
+                self.book.add(name, success, count);
             }
         }
     }

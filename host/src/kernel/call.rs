@@ -298,7 +298,7 @@ impl<'k> Call<'k> {
     }
 
     /// Records an event in a row of its own, whatever it names.
-    pub(super) fn audit_row(&self, view: &str, event: &Event<'_>, caller: Option<&Caller>) {
+    pub(crate) fn audit_row(&self, view: &str, event: &Event<'_>, caller: Option<&Caller>) {
         let (key, value) = audit::row(self, view, event, caller);
         let expires_at = self.now + self.kernel.settings.audit_retention;
         let mut state = self.state.borrow_mut();

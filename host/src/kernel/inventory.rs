@@ -12,7 +12,7 @@ use std::{ops::Range, sync::Arc};
 use zeroize::Zeroizing;
 
 /// How the names of the host's own records begin, and what they are.
-const KINDS: [(&[u8], &str); 8] = [
+const KINDS: [(&[u8], &str); 9] = [
     (b"account", "account"),
     (b"session", "session"),
     (b"email", "directory"),
@@ -21,6 +21,7 @@ const KINDS: [(&[u8], &str); 8] = [
     (b"notice:", "notice"),
     (b"clock", "kernel"),
     (b"gated", "kernel"),
+    (b"keys", "kernel"),
 ];
 
 /// The keys of a host, for reading what is stored under them.

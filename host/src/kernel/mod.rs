@@ -25,6 +25,7 @@ mod placement;
 mod quarantine;
 mod registry;
 mod reload;
+mod remembered;
 mod reseal;
 mod seal;
 mod token;
@@ -131,11 +132,6 @@ pub struct Kernel {
     rows: AtomicU32,
 }
 
-/// The group of the kernel's own records.
-const KERNEL: &str = ":kernel";
-const CLOCK: &[u8] = b"clock";
-const GATED: &[u8] = b"gated";
-
 impl Kernel {
     /// Everything that a start would refuse about keys and plugins, without registering any.
     pub fn check(config: &Config, strict: Strictness) -> Result<(), StartError> {
@@ -210,60 +206,6 @@ impl Kernel {
             start,
             rows: AtomicU32::new(0),
         })
-    }
-
-    /// What the store remembers: the clock's mark, and that logins are gated.
-    async fn recall(&self, ungated: bool) -> Result<(), StartError> {
-        let said = |refusal: Refusal| {
-            let why = if refusal.log().is_empty() { refusal.detail() } else { refusal.log() };
-            StartError::one(format!("the store does not answer: {why}"))
-        };
-        let origin = Origin { actor: "start".into(), ..Origin::default() };
-        let mark = self.run(&origin, |call| call.read(self.clock_key())).await.map_err(said)?;
-        if let Some(mark) = mark {
-            let mark = mark.as_slice().try_into().map(u64::from_be_bytes);
-            self.clock.recall(mark.map_or(Time::EPOCH, Time::from_secs));
-        }
-        let gate = self.registry.gate.as_ref().map(|gate| gate.plugin.clone());
-        let remembered = self
-            .run(&origin, |call| {
-                let key = call.host_key(KERNEL, GATED);
-                let before = call.read(key.clone())?;
-                if let (Some(plugin), None) = (&gate, &before) {
-                    call.put(key, plugin.as_bytes(), Time::NEVER, false)?;
-                }
-                Ok(before)
-            })
-            .await
-            .map_err(said)?;
-        match (remembered, gate) {
-            (Some(before), None) if !ungated => {
-                let plugin = String::from_utf8_lossy(&before).into_owned();
-                Err(StartError::one(format!(
-                    "this store's logins are gated by the plugin `{plugin}`, which is not loaded: without it every second factor would be skipped; install it again, or run `countersign plugin remove {plugin} --disarm`"
-                )))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The plugin by which the store remembers that logins are gated.
-    pub async fn gated_by(&self) -> Result<Option<String>, Refusal> {
-        let gate = self.run(&Origin::default(), |call| call.read(call.host_key(KERNEL, GATED))).await?;
-        Ok(gate.map(|plugin| String::from_utf8_lossy(&plugin).into_owned()))
-    }
-
-    /// Forgets that logins were gated, so that a start without the gate is accepted.
-    pub async fn disarm(&self) -> Result<(), Refusal> {
-        let origin = Origin { actor: "cli".into(), ..Origin::default() };
-        self.run(&origin, |call| {
-            let key = call.host_key(KERNEL, GATED);
-            if call.read(key.clone())?.is_some() {
-                call.delete(key)?;
-            }
-            Ok(())
-        })
-        .await
     }
 
     /// The plugins that were read, in the order of the configuration.
@@ -412,9 +354,6 @@ impl Kernel {
             mac.update(part);
         }
         mac.finalize().into_bytes().into()
-    }
-    fn clock_key(&self) -> Vec<u8> {
-        self.places.of(KERNEL).key(HOST, CLOCK)
     }
     /// Tells the rows of one second, and of two processes, apart.
     fn next_row(&self) -> [u8; 8] {

@@ -14,13 +14,13 @@ use crate::{
         keys::now,
     },
     config::Config,
-    control::DataDir,
+    control::{Act, DataDir},
     kernel::{Kernel, Ring, hex, unreadable_with},
 };
 use countersign_plugin_api::{
     Batch, Completion, Expect, MAX_OPS, Page, Store, StoreError, Time, kernel::OnDone,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     io::{self, IsTerminal, Write},
@@ -56,6 +56,8 @@ pub(super) fn run(config: &Config, to: &Path, force: bool, json: bool) -> Result
             to.display()
         )));
     }
+    // Before anything goes, so that it is known also when this is interrupted.
+    let unrecorded = copy.source.note(Act::Copy { to: to.display().to_string() });
     let (mut copied, mut removed, mut passes) = (0, 0, 0);
     let settled = loop {
         let pass = copy.pass(passes + 1)?;
@@ -76,7 +78,7 @@ pub(super) fn run(config: &Config, to: &Path, force: bool, json: bool) -> Result
     Ok(match settled {
         Some(same) => Report::new(
             format!(
-                "{same} records are in `{into}` as they are in `{from}`: {copied} copied, {removed} removed, all compared"
+                "{same} records are in `{into}` as they are in `{from}`: {copied} copied, {removed} removed, all compared{unrecorded}"
             ),
             json,
         ),
@@ -84,7 +86,7 @@ pub(super) fn run(config: &Config, to: &Path, force: bool, json: bool) -> Result
             failed: true,
             ..Report::new(
                 format!(
-                    "{copied} records were copied to `{into}`, and `{from}` still changes: stop the host and say this again with --force"
+                    "{copied} records were copied to `{into}`, and `{from}` still changes: stop the host and say this again with --force{unrecorded}"
                 ),
                 json,
             )
@@ -97,10 +99,13 @@ fn fits(source: &Config, target: &Config) -> Result<(), Failure> {
     let (file, name) = (target.file.display(), &target.store);
     let table = |config: &Config| config.plugin_table(&format!("store-{}", config.store));
     let (ours, theirs) = (table(source)?, table(target)?);
-    if source.store == target.store && ours == theirs && source.folder() == target.folder() {
+    let located = |config: &Config, table: &str| {
+        serde_json::from_str(table).map(|table| located(config.folder(), table)).unwrap_or_default()
+    };
+    if source.store == target.store && located(source, &ours) == located(target, &theirs) {
         return Err(Failure::usage(format_args!("{file}: its store is the one that is to be copied")));
     }
-    if serde_json::from_str::<serde_json::Value>(&theirs).is_ok_and(|table| table["volatile"] == true) {
+    if serde_json::from_str::<Value>(&theirs).is_ok_and(|table| table["volatile"] == true) {
         return Err(Failure::usage(format_args!(
             "{file}: the store `{name}` forgets everything when this command ends"
         )));
@@ -113,6 +118,22 @@ fn fits(source: &Config, target: &Config) -> Result<(), Failure> {
             target.keys_file.display(),
             source.keys_file.display()
         ))),
+    }
+}
+
+/// A store's table in which every text that leads to a file is that file's one true path. Which of its texts are paths
+/// only the store knows; another one cannot make two tables equal that are not.
+fn located(folder: &Path, table: Value) -> Value {
+    match table {
+        Value::String(text) => {
+            let path = folder.join(&text);
+            Value::String(
+                std::fs::canonicalize(path).map_or(text, |path| path.to_string_lossy().into_owned()),
+            )
+        }
+        Value::Object(table) => table.into_iter().map(|(key, value)| (key, located(folder, value))).collect(),
+        Value::Array(all) => all.into_iter().map(|value| located(folder, value)).collect(),
+        other => other,
     }
 }
 

@@ -1,6 +1,10 @@
 //! The records of a store as they are stored, page by page, through a host that runs or without one.
 use super::Failure;
-use crate::{cli::host::Reach, config::Config, control::Operation};
+use crate::{
+    cli::host::Reach,
+    config::Config,
+    control::{Act, Operation},
+};
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use serde_json::Value;
 
@@ -29,6 +33,13 @@ impl<'c> Records<'c> {
     /// Has the next records after a key sealed anew.
     pub(super) fn reseal(&mut self, after: Option<&str>) -> Result<Value, Failure> {
         self.reach.perform(Operation::StoreReseal { after: after.map(Into::into) })
+    }
+
+    /// Puts an act on record; answers what is to be said, which is nothing, unless that was not possible. The act
+    /// goes on all the same: a store that takes nothing any more is one that somebody wants to copy.
+    pub(super) fn note(&mut self, act: Act) -> String {
+        let noted = self.reach.perform(Operation::Note { act });
+        noted.err().map(|why| format!(" (not in the audit record: {why})")).unwrap_or_default()
     }
 
     /// The records after a key, in ascending order, and the key after which there are more.

@@ -6,6 +6,7 @@ use super::{Failure, Report, records::Records};
 use crate::{
     cli::keys::{self, now},
     config::Config,
+    control::Act,
     kernel::{Key, Ring, Role, State, sealed_with},
 };
 use serde_json::json;
@@ -39,7 +40,8 @@ pub(super) fn run(config: &Config, json: bool) -> Result<Report, Failure> {
     }
     let Done { resealed, left, unreadable } = done;
     let failed = left > 0 || unreadable > 0;
-    let mut text = vec![format!("{resealed} records were sealed anew with the key {kid}")];
+    let unrecorded = records.note(Act::Reseal { kid: kid.clone(), records: resealed });
+    let mut text = vec![format!("{resealed} records were sealed anew with the key {kid}{unrecorded}")];
     if left > 0 {
         text.push("others are still being written: say this again".into());
     }

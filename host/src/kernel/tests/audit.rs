@@ -54,6 +54,34 @@ async fn events_without_an_account_are_counted_and_cost_no_write() {
 }
 
 #[tokio::test]
+async fn rows_are_kept_for_as_long_as_the_configuration_says() {
+    let (kernel, store) = kernel();
+    happen(&kernel, &Event::success("login.succeeded", "u")).await;
+    let expiries: Vec<Time> = store.rows.lock().1.values().map(|row| row.2).collect();
+    let [expires_at] = expiries[..] else { panic!("{expiries:?}") };
+    assert!(expires_at <= kernel.now() + kernel.settings.audit_retention);
+    assert!(expires_at + Duration::from_mins(1) > kernel.now() + kernel.settings.audit_retention);
+    // Then it is gone for whoever reads, whether or not the store has discarded it.
+    store.rows.lock().1.values_mut().for_each(|row| row.2 = kernel.now());
+    assert_eq!(rows(&kernel).await, []);
+}
+
+#[tokio::test]
+async fn a_count_that_could_not_be_written_is_written_with_the_next() {
+    let (kernel, store) = kernel();
+    for error in [StoreError::Unavailable, StoreError::Full] {
+        happen(&kernel, &Event::failure("login.failed", "")).await;
+        store.next.lock().push(Err(error));
+        kernel.write_counts().await;
+        assert_eq!(rows(&kernel).await, []);
+    }
+    happen(&kernel, &Event::failure("login.failed", "")).await;
+    kernel.write_counts().await;
+    kernel.write_counts().await;
+    assert_eq!(rows(&kernel).await, [("login.failed".to_owned(), false, "3".to_owned())]);
+}
+
+#[tokio::test]
 async fn kinds_without_end_are_counted_as_one() {
     let (kernel, _) = kernel();
     for kind in 0..1000 {
