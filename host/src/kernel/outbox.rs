@@ -305,7 +305,10 @@ impl Kernel {
                     return Ok(None);
                 }
                 if row.claimed {
-                    record(call, failure("mail.uncertain", &row, "what became of its last try was not written down"));
+                    record(
+                        call,
+                        failure("mail.uncertain", &row, "what became of its last try was not written down"),
+                    );
                     call.delete(key.to_vec())?;
                     return Ok(None);
                 }
