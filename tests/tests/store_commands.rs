@@ -142,7 +142,10 @@ fn what_could_not_be_read_or_kept_is_no_place_to_copy_to() {
         refused(&site, &["copy", "--to", &other, "--force"], 2, "its store is the one that is to be copied");
     }
     // And where the tables differ, by what is written to one and read from the other.
-    let other = change("larger", &|config| config["store"]["sqlite"]["max_bytes"] = value("1 GiB"));
+    let other = change("larger", &|config| {
+        config["store"]["sqlite"]["path"] = value("data/countersign.db");
+        config["store"]["sqlite"]["max_bytes"] = value("1 GiB");
+    });
     refused(&site, &["copy", "--to", &other, "--force"], 2, "name one store");
     let other = Site::new();
     let other_keys =
