@@ -4,7 +4,7 @@ use crate::{
     auth::{self, Asked, Cookie, Reply, Row},
     http::{self, Call as Http, Credential, Failure},
     kernel::{Call, Kernel, Mounted, Origin, matches},
-    language, pages, sessions,
+    language, openapi, pages, sessions,
 };
 use axum::{
     Router,
@@ -25,6 +25,7 @@ pub(crate) fn router(host: Arc<Host>) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/openapi.json", get(description))
         .route("/api/auth/{*path}", any(answer))
         .fallback(pages::answer)
         .with_state(host)
@@ -47,6 +48,12 @@ pub(crate) fn takes_forms(host: &Host, path: &str) -> bool {
         Some(below) => host.kernel.routes(below).iter().any(|mounted| mounted.route.form),
         None => host.pages.stands_at(path),
     }
+}
+
+/// The description of the interface: the host's routes and those of its plugins.
+async fn description(State(host): State<Arc<Host>>) -> Response<Body> {
+    let document = openapi::document(host.cookie.name(), host.kernel.mounted());
+    json(StatusCode::OK, document.to_string().into_bytes())
 }
 
 enum Found<'h> {

@@ -18,6 +18,7 @@ mod language;
 mod logs;
 mod mail;
 mod notify;
+mod openapi;
 mod pages;
 mod people;
 mod records;

@@ -1,6 +1,7 @@
 //! Requests and routes, without an HTTP library.
 use crate::{
     abi::flat::{Flat, Item},
+    about::About,
     context::Context,
     decision::Decision,
     error::Refusal,
@@ -136,6 +137,8 @@ pub struct Route {
     /// Whether it takes the form of a page of its own beside JSON (`application/x-www-form-urlencoded`). Forms are
     /// refused everywhere else.
     pub form: bool,
+    /// What the interface's description says about it.
+    pub about: About,
 }
 
 impl Route {
@@ -152,7 +155,13 @@ impl Route {
         Self::new("DELETE", path, access)
     }
     const fn new(method: &'static str, path: &'static str, access: Access) -> Self {
-        Self { method: Cow::Borrowed(method), path: Cow::Borrowed(path), access, form: false }
+        Self {
+            method: Cow::Borrowed(method),
+            path: Cow::Borrowed(path),
+            access,
+            form: false,
+            about: About::NONE,
+        }
     }
     /// The same, which also takes the form of a page of its own. The host has seen by then that no other site
     /// sent it.
@@ -181,6 +190,7 @@ impl Route {
                 _ => Access::Session,
             },
             form: item.x != 0,
+            about: About::NONE,
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::{
         guard,
         objects::{DONE, DeciderObject, DeliveryObject, RegistrarAbi, StoreObject},
     },
+    about::About,
     bridge,
     delivery::{self, Delivery},
     error::Error,
@@ -136,7 +137,8 @@ impl Collected {
     ) -> u32 {
         guard(|| {
             let item = entry.is_sound().then(|| entry.at(0)).flatten().unwrap_or_default();
-            let problem = match self.taken(&item) {
+            let flaw = || About::read(entry).flaw().filter(|_| item.tag == ROUTE);
+            let problem = match self.taken(&item).or_else(flaw) {
                 Some(problem) => problem,
                 None if put(self, &item) => return DONE,
                 None => "it registers something that this kernel does not know".into(),
@@ -165,7 +167,10 @@ impl RegistrarAbi for Collected {
     fn add_decider(&mut self, entry: &Flat, object: DeciderObject, reason: &mut Flat) -> u32 {
         self.add(entry, reason, |all, item| {
             match item.tag {
-                ROUTE => all.routes.push((Route::read(item), Arc::new(bridge::ImportedHandler(object)))),
+                ROUTE => {
+                    let route = Route { about: About::read(entry), ..Route::read(item) };
+                    all.routes.push((route, Arc::new(bridge::ImportedHandler(object))));
+                }
                 OPERATION => {
                     all.operations.push((item.text().into(), Arc::new(bridge::ImportedHandler(object))));
                 }

@@ -58,6 +58,7 @@
 //! [`Gate`] · [`Delivery`] · [`Secret`], [`Location`] · [`Refusal`], [`Error`] · [`log`] · [`manifest`] · [`kernel`]
 
 mod abi;
+mod about;
 mod answers;
 mod batch;
 mod bridge;
@@ -84,6 +85,7 @@ mod store_bridge;
 mod units;
 
 pub use abi::completion::Completion;
+pub use about::{About, Response};
 pub use answers::{Found, Keys, Page, Record};
 pub use batch::{Batch, Change, Expect, Op};
 pub use context::{Claims, Context, Name, Token};

@@ -67,6 +67,7 @@ impl<'a> Registrar<'a> {
     pub fn route(&mut self, route: &Route, handler: impl Handler) -> Result<()> {
         let mut spec = Flat::with_capacity(1, 64);
         spec.push(route.item(ROUTE));
+        route.about.write(&mut spec);
         let object = objects::decider_object(bridge::ExportedHandler(handler));
         let mut reason = Flat::default();
         told(self.inner.add_decider(&spec, object, &mut reason), &reason)

@@ -71,8 +71,8 @@ impl Plugin for Mfa {
 
     fn register(self, kernel: &mut Registrar<'_>) -> Result<()> {
         let config = Arc::new(self);
-        for (route, handle) in &routes::ROUTES {
-            kernel.route(route, routes::Endpoint::new(Arc::clone(&config), *handle))?;
+        for (route, handle) in routes::routes() {
+            kernel.route(&route, routes::Endpoint::new(Arc::clone(&config), handle))?;
         }
         pages::register(&config, kernel)?;
         for (name, handle) in &operations::OPERATIONS {

@@ -274,6 +274,11 @@ impl Kernel {
         }
     }
 
+    /// All routes of plugins.
+    pub(crate) fn mounted(&self) -> impl Iterator<Item = &Mounted> {
+        self.registry.routes.values().flatten()
+    }
+
     /// The routes of plugins at a path below `/api/auth`, one for each method.
     pub(crate) fn routes(&self, path: &str) -> &[Mounted] {
         let routes = &self.registry.routes;

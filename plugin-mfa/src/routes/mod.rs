@@ -1,5 +1,6 @@
 //! The endpoints below `/api/auth/mfa`: they read the request and the account's state, ask the modules that
 //! decide, and say it as a decision.
+mod about;
 pub(crate) mod challenge;
 mod email_otp;
 mod enrolment;
@@ -28,25 +29,28 @@ use std::{fmt::Display, sync::Arc};
 pub(crate) type Handle = fn(&Mfa, &Request<'_>, &dyn Context) -> Result<Decision, Refusal>;
 
 /// All of them. A pending session may use those that are open to anyone, and each of these looks at who asks.
-pub(crate) static ROUTES: [(Route, Handle); 17] = [
-    (Route::get("/status", Enrolling), status::status),
-    (Route::post("/totp/enroll", Enrolling), enrolment::enroll),
-    (Route::post("/totp/verify", Anyone), totp::verify),
-    (Route::post("/totp/disable", Session), totp::disable),
-    (Route::post("/recovery/generate", Session), recovery::generate),
-    (Route::post("/recovery/verify", Anyone), recovery::verify),
-    (Route::post("/otp/send", Anyone), email_otp::send),
-    (Route::post("/otp/verify", Anyone), email_otp::verify),
-    (Route::post("/magic-link/send", Anyone), magic_link::send),
-    (Route::get("/magic-link/verify", Anyone), magic_link::show),
-    (Route::post("/magic-link/verify", Anyone).with_form(), magic_link::verify),
-    (Route::get("/challenge/status", Anyone), challenge::status),
-    (Route::post("/challenge/cancel", Anyone), challenge::cancel),
-    (Route::get("/trusted-browsers", Session), trust::list),
-    (Route::delete("/trusted-browsers", Session), trust::revoke_all),
-    (Route::delete("/trusted-browsers/{id}", Session), trust::revoke_one),
-    (Route::post("/password/validate", Anyone), password::validate),
-];
+pub(crate) fn routes() -> Vec<(Route, Handle)> {
+    let routes: Vec<(Route, Handle)> = vec![
+        (Route::get("/status", Enrolling), status::status),
+        (Route::post("/totp/enroll", Enrolling), enrolment::enroll),
+        (Route::post("/totp/verify", Anyone), totp::verify),
+        (Route::post("/totp/disable", Session), totp::disable),
+        (Route::post("/recovery/generate", Session), recovery::generate),
+        (Route::post("/recovery/verify", Anyone), recovery::verify),
+        (Route::post("/otp/send", Anyone), email_otp::send),
+        (Route::post("/otp/verify", Anyone), email_otp::verify),
+        (Route::post("/magic-link/send", Anyone), magic_link::send),
+        (Route::get("/magic-link/verify", Anyone), magic_link::show),
+        (Route::post("/magic-link/verify", Anyone).with_form(), magic_link::verify),
+        (Route::get("/challenge/status", Anyone), challenge::status),
+        (Route::post("/challenge/cancel", Anyone), challenge::cancel),
+        (Route::get("/trusted-browsers", Session), trust::list),
+        (Route::delete("/trusted-browsers", Session), trust::revoke_all),
+        (Route::delete("/trusted-browsers/{id}", Session), trust::revoke_one),
+        (Route::post("/password/validate", Anyone), password::validate),
+    ];
+    routes.into_iter().map(|(route, handle)| (about::described(route), handle)).collect()
+}
 
 /// A route's handler together with the configuration.
 pub(crate) struct Endpoint {

@@ -6,7 +6,7 @@ use crate::{
     gate::MfaGate,
     operations::OPERATIONS,
     records::{STATE, State},
-    routes::ROUTES,
+    routes,
 };
 use countersign_plugin_api::{
     Access, Answer, Caller, Context, Decision, Gate, Login, Problem, Refusal, Request, Session, SessionKind,
@@ -284,8 +284,8 @@ impl Kernel {
 
     /// Asks the handler of a request, and carries nothing out yet.
     pub(super) fn consider(&mut self, ask: &Ask) -> Tried {
-        let (route, handle) = ROUTES
-            .iter()
+        let (route, handle) = routes::routes()
+            .into_iter()
             .find(|(route, _)| route.method == ask.method && matches(&route.path, &ask.path))
             .unwrap_or_else(|| panic!("no route {} {}", ask.method, ask.path));
         let session = ask.session.as_deref().filter(|id| self.caller(id).is_some());
