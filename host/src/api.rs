@@ -4,7 +4,7 @@ use crate::{
     auth::{self, Asked, Cookie, Reply, Row},
     http::{self, Call as Http, Credential, Failure},
     kernel::{Call, Kernel, Mounted, Origin, matches},
-    language, openapi, pages, sessions,
+    language, pages, sessions,
 };
 use axum::{
     Router,
@@ -33,13 +33,13 @@ pub(crate) fn router(host: Arc<Host>) -> Router {
 
 /// Alive: the event loop answers.
 async fn healthz() -> Response<Body> {
-    json(StatusCode::OK, br#"{"status":"ok"}"#.to_vec())
+    json(StatusCode::OK, br#"{"status":"ok"}"#.as_slice())
 }
 
 /// Ready: the store answers, and no plugin hangs. Required plugins are loaded, or the host would not have started.
 async fn readyz(State(host): State<Arc<Host>>) -> Result<Response<Body>, Failure> {
     host.kernel.readiness()?;
-    Ok(json(StatusCode::OK, br#"{"status":"ready"}"#.to_vec()))
+    Ok(json(StatusCode::OK, br#"{"status":"ready"}"#.as_slice()))
 }
 
 /// Whether a page posts a form to that path.
@@ -51,9 +51,9 @@ pub(crate) fn takes_forms(host: &Host, path: &str) -> bool {
 }
 
 /// The description of the interface: the host's routes and those of its plugins.
-async fn description(State(host): State<Arc<Host>>) -> Response<Body> {
-    let document = openapi::document(host.cookie.name(), host.kernel.mounted());
-    json(StatusCode::OK, document.to_string().into_bytes())
+async fn description(State(host): State<Arc<Host>>) -> Result<Response<Body>, Failure> {
+    let document = host.description.clone().ok_or(Problem::NotFound)?;
+    Ok(json(StatusCode::OK, document))
 }
 
 enum Found<'h> {
@@ -237,8 +237,8 @@ fn further(said: Vec<(&'static str, String)>, headers: &mut HeaderMap) {
     }
 }
 
-fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+fn json(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

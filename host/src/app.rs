@@ -4,9 +4,12 @@ use crate::{
     config::Config,
     http::{App, Cookie, Site},
     kernel::{Kernel, StartError, Strictness},
+    openapi,
     pages::{self, Pages, Setting},
     people,
 };
+use axum::body::Bytes;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// A host that has started: every plugin is linked, and the store answers.
@@ -15,6 +18,8 @@ pub struct Host {
     pub(crate) config: Config,
     pub(crate) cookie: Cookie,
     pub(crate) pages: Pages,
+    /// The interface in OpenAPI, made once; `None` when it is switched off.
+    pub(crate) description: Option<Bytes>,
 }
 
 impl Host {
@@ -32,14 +37,16 @@ impl Host {
     }
 
     fn over(kernel: Arc<Kernel>, config: Config) -> Result<Arc<Self>, StartError> {
-        let pages = all_pages(&config, &kernel).map_err(StartError)?;
+        let domain = config.session.cookie_domain.as_deref();
+        let cookie = Cookie::new("countersign", config.public_url.is_https(), domain);
+        let description = config.openapi.then(|| openapi::document(cookie.name(), kernel.mounted()));
+        let pages = all_pages(&config, &kernel, description.as_ref()).map_err(StartError)?;
         tokio::spawn(Kernel::keep_record(Arc::downgrade(&kernel)));
         kernel.watch_store().map_err(|error| {
             StartError(vec![format!("no thread that asks the store can be started: {error}")])
         })?;
-        let domain = config.session.cookie_domain.as_deref();
-        let cookie = Cookie::new("countersign", config.public_url.is_https(), domain);
-        Ok(Arc::new(Self { kernel, config, cookie, pages }))
+        let description = description.map(|document| document.to_string().into());
+        Ok(Arc::new(Self { kernel, config, cookie, pages, description }))
     }
 
     /// What answers its requests; `development` marks every answer.
@@ -67,13 +74,14 @@ impl Host {
 }
 
 /// The pages of the host and of its plugins.
-fn all_pages(config: &Config, kernel: &Kernel) -> Result<Pages, Vec<String>> {
+fn all_pages(config: &Config, kernel: &Kernel, description: Option<&Value>) -> Result<Pages, Vec<String>> {
     let setting = Setting {
         served: config.pages.enabled,
         config: &config.pages,
         registration: config.registration,
         sends_mail: kernel.sends_mail(),
         has_route: &|method, path| api::has_route(kernel, method, path),
+        openapi: description.map(openapi::page),
     };
     Pages::new(&setting, kernel.pages())
 }

@@ -51,8 +51,8 @@ macro_rules! problems {
             pub fn slug(self) -> &'static str { match self { $(Self::$name => $slug,)* } }
             /// The title, the same for every occurrence.
             pub fn title(self) -> &'static str { match self { $(Self::$name => $title,)* } }
-            fn code(self) -> u32 { match self { $(Self::$name => $code,)* } }
-            fn from_code(code: u32) -> Self {
+            pub(crate) fn code(self) -> u32 { match self { $(Self::$name => $code,)* } }
+            pub(crate) fn from_code(code: u32) -> Self {
                 // A problem that a newer plugin knows and this kernel does not is a fault of the pair.
                 match code { $($code => Self::$name,)* _ => Self::PluginFault }
             }

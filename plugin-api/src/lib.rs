@@ -85,7 +85,7 @@ mod store_bridge;
 mod units;
 
 pub use abi::completion::Completion;
-pub use about::{About, Response};
+pub use about::{About, Content, Header, Response};
 pub use answers::{Found, Keys, Page, Record};
 pub use batch::{Batch, Change, Expect, Op};
 pub use context::{Claims, Context, Name, Token};

@@ -11,7 +11,7 @@
 //! [`smtp`]: a mail server that can be at fault ·
 //! [`receiver`]: the same for webhooks · [`markdown`]: the pages of the documentation ·
 //! [`proxy`]: nginx and Caddy, with what stands before and behind them ·
-//! [`Authority`]: certificates, right and wrong · [`damage`]: libraries that nobody could build · [`fixture`]: plugins
+//! [`Description`]: what `/openapi.json` says · [`Authority`]: certificates, right and wrong · [`damage`]: libraries that nobody could build · [`fixture`]: plugins
 //! that are bad on purpose · [`Future`]: the interface of tomorrow
 
 mod authority;
@@ -19,6 +19,7 @@ mod chromium;
 pub mod damage;
 mod future;
 pub mod markdown;
+mod openapi;
 pub mod proxy;
 pub mod receiver;
 pub mod smtp;
@@ -31,6 +32,7 @@ pub use countersign_test_kit::{
     http::exchange,
 };
 pub use future::Future;
+pub use openapi::Description;
 pub use tools::{oathtool, scan_picture, scan_qr, sqlite3};
 pub use xtask::fixtures::{example, fixture};
 

@@ -31,7 +31,7 @@ const TOOLS: [(&str, &str); 15] = [
 const PROXIES: [(&str, &str); 2] = [("nginx", "usr/sbin/nginx"), ("caddy", "usr/bin/caddy")];
 
 /// What the tests run in Python: packages of PyPI, with their hashes.
-const REQUIREMENTS: &str = "tests/smtp/requirements.txt";
+const REQUIREMENTS: [&str; 2] = ["tests/smtp/requirements.txt", "tests/openapi/requirements.txt"];
 
 /// What the tests run in a browser: packages of npm, with their hashes.
 const PACKAGES: [&str; 2] = ["tests/axe/package.json", "tests/axe/package-lock.json"];
@@ -131,19 +131,30 @@ pub fn python() -> Result<PathBuf> {
     Ok(target_dir()?.join("tools/python/bin/python"))
 }
 
+/// What asks an interface everything that its description allows, and more (schemathesis): in that Python.
+pub fn schemathesis() -> Result<PathBuf> {
+    Ok(target_dir()?.join("tools/python/bin/schemathesis"))
+}
+
 fn install_python() -> Result<()> {
-    let (dir, wanted) = (target_dir()?.join("tools/python"), root().join(REQUIREMENTS));
-    // A copy of the list lies there once all of it is installed.
+    let dir = target_dir()?.join("tools/python");
+    // A copy of the lists lies there once all of it is installed.
     let installed = dir.join("installed.txt");
-    let list = fs::read(&wanted)?;
-    if fs::read(&installed).is_ok_and(|there| there == list) {
+    let mut list = String::new();
+    for file in REQUIREMENTS {
+        list.push_str(&fs::read_to_string(root().join(file))?);
+    }
+    if fs::read_to_string(&installed).is_ok_and(|there| there == list) {
         return Ok(());
     }
-    println!("Installing what the tests need (PyPI, {REQUIREMENTS}) into {}", dir.display());
+    println!("Installing what the tests need (PyPI, {}) into {}", REQUIREMENTS.join(", "), dir.display());
     run(project::command("python3").args(["-m", "venv", "--clear"]).arg(&dir))?;
     let mut pip = project::command(python()?);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]);
-    run(pip.arg("--requirement").arg(&wanted))?;
+    for file in REQUIREMENTS {
+        pip.arg("--requirement").arg(root().join(file));
+    }
+    run(&mut pip)?;
     Ok(fs::write(installed, list)?)
 }
 

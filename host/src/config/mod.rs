@@ -84,6 +84,8 @@ pub struct Config {
     pub password: PasswordConfig,
     /// Pages for people.
     pub pages: PagesConfig,
+    /// Whether the interface describes itself.
+    pub openapi: bool,
     /// The name under which a plugin registers the store.
     pub store: String,
     /// The name under which a plugin registers the delivery, if mail is sent.
@@ -230,7 +232,7 @@ impl Config {
 
     /// The keys of the file that concern the host `countersign` alone, and no embedded kernel.
     pub(crate) fn not_for_an_embedder(&self) -> Vec<&str> {
-        const HOSTS: [&str; 4] = ["listen", "registration", "session", "metrics"];
+        const HOSTS: [&str; 5] = ["listen", "registration", "openapi", "session", "metrics"];
         let keys = self.document.root.iter().map(|entry| entry.key.as_str());
         keys.filter(|key| HOSTS.contains(key)).collect()
     }

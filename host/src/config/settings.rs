@@ -17,12 +17,13 @@ use std::{
 };
 
 /// The names at the top of the file that are the host's, and so no plugin's.
-pub(super) const OWN: [&str; 16] = [
+pub(super) const OWN: [&str; 17] = [
     "listen",
     "public_url",
     "allowed_hosts",
     "trusted_proxies",
     "registration",
+    "openapi",
     "data_dir",
     "plugin_dir",
     "keys",
@@ -88,6 +89,7 @@ pub(super) fn read(
         },
         password: password(root.table("password")),
         pages: pages(root.table("pages"), folder),
+        openapi: root.read("openapi", flag).unwrap_or(true),
         store: {
             let mut store = root.table("store");
             let named =

@@ -23,6 +23,9 @@ use minijinja::{Value, value::Serde};
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
 
+/// Where the description of the API stands for people.
+const REFERENCE: &str = "/openapi";
+
 /// Answers whatever is not the API: a page, a file that pages load, or that there is nothing.
 pub(crate) async fn answer(State(host): State<Arc<Host>>, http: Http) -> Response<Body> {
     let pages = &host.pages;
@@ -30,6 +33,9 @@ pub(crate) async fn answer(State(host): State<Arc<Host>>, http: Http) -> Respons
     let looks = http.method == Method::GET || http.method == Method::HEAD;
     if let Some(asset) = pages.asset(http.uri.path()).filter(|_| looks) {
         return asset.response();
+    }
+    if let Some(html) = pages.reference(locale).filter(|_| looks && http.uri.path() == REFERENCE) {
+        return reference(html);
     }
     let Some(page) = pages.page(http.uri.path()) else {
         let wants_page = looks && host.config.pages.enabled && auth::wants_html(&http.headers);
@@ -280,6 +286,17 @@ impl Pages {
         let points: Vec<&str> = rules.map(|rule| text(format!("rule.{rule}")).unwrap_or(rule)).collect();
         json!({ "slug": slug, "text": said, "field": field, "points": points })
     }
+}
+
+/// A page that is read and nothing else: it runs no script and posts nothing.
+fn reference(html: Bytes) -> Response<Body> {
+    const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; \
+                          frame-ancestors 'none'; base-uri 'none'";
+    let mut response = Response::new(Body::from(html));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response
 }
 
 fn see_other(location: &str) -> Response<Body> {

@@ -6,8 +6,12 @@ use super::{
     rehearsal, replace, template,
     texts::{ENGLISH, Keys, Texts},
 };
-use crate::config::{PagesConfig, Registration};
-use minijinja::{Environment, Value};
+use crate::{
+    config::{PagesConfig, Registration},
+    openapi,
+};
+use axum::body::Bytes;
+use minijinja::{Environment, Value, value::Serde};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -23,6 +27,7 @@ built_in![
     "layout",
     "ui",
     "error",
+    "openapi",
     "home",
     "login",
     "register",
@@ -33,6 +38,12 @@ built_in![
     "settings-password",
     "settings-sessions",
 ];
+
+/// The template of the description.
+const REFERENCE: &str = "openapi.html";
+
+/// Where the host itself stands.
+const TAKEN: [&str; 5] = ["/api", "/assets", "/openapi", "/healthz", "/readyz"];
 
 /// What a plugin brings: sources by name, and by locale.
 pub(crate) struct Offered {
@@ -50,6 +61,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) sends_mail: bool,
     /// Whether the API has a route of that method and path.
     pub(crate) has_route: &'a dyn Fn(&str, &str) -> bool,
+    /// The description of the interface, if it is shown.
+    pub(crate) openapi: Option<openapi::Page>,
 }
 
 /// A page as it is served.
@@ -91,6 +104,8 @@ pub(crate) struct Pages {
     said: BTreeSet<String>,
     /// The settings, in order: where they stand, and what the keys of their texts start with.
     nav: Vec<(String, String)>,
+    /// The page of the description, by locale: the same for everybody, so it is made once.
+    reference: BTreeMap<String, Bytes>,
 }
 
 impl Pages {
@@ -102,6 +117,7 @@ impl Pages {
             registration: Registration::Open,
             sends_mail: true,
             has_route: &|_, _| true,
+            openapi: None,
         };
         Self::load(&setting, None).err().unwrap_or_default()
     }
@@ -154,7 +170,8 @@ impl Pages {
         let nav = nav.iter().map(|page| (page.path.clone(), page.base.clone())).collect();
         let assets = assets.into_iter().filter(|_| setting.served);
         let assets = assets.map(|asset| (asset.path.clone(), asset)).collect();
-        let all = Self {
+        let reference = BTreeMap::new();
+        let mut all = Self {
             templates: environment,
             texts,
             site,
@@ -165,10 +182,16 @@ impl Pages {
             assets,
             said,
             nav,
+            reference,
         };
         if faults.is_empty() {
             let pages = all.by_path.values().chain(all.alone.values());
             faults.extend(pages.flat_map(|page| rehearsal::of(&all, page)));
+            match setting.openapi.as_ref().filter(|_| setting.served).map(|api| all.rendered(api)).transpose()
+            {
+                Ok(reference) => all.reference = reference.unwrap_or_default(),
+                Err(fault) => faults.push(fault.to_string()),
+            }
         }
         faults.sort();
         faults.dedup();
@@ -188,6 +211,22 @@ impl Pages {
     }
     pub(super) fn asset(&self, path: &str) -> Option<&Asset> {
         self.assets.get(path)
+    }
+    /// The page of the description in every locale.
+    fn rendered(&self, api: &openapi::Page) -> Result<BTreeMap<String, Bytes>, Fault> {
+        let api = Value::from(Serde(api));
+        let render = |locale: &str| {
+            let names = [("api", api.clone()), ("site", self.site.clone()), ("lang", Value::from(locale))];
+            self.templates.get_template(REFERENCE)?.render(Value::from_pairs(names))
+        };
+        let page = |locale: &String| match render(locale) {
+            Ok(html) => Ok((locale.clone(), html.into())),
+            Err(error) => Err(Fault::of_template(REFERENCE, &error)),
+        };
+        self.texts.locales().map(page).collect()
+    }
+    pub(super) fn reference(&self, locale: &str) -> Option<Bytes> {
+        self.reference.get(locale).cloned()
     }
     /// The text that a location asks for, if any form leads there with it: nobody can have us say another.
     pub(super) fn said(&self, locale: &str, key: &str) -> Option<&str> {
@@ -288,7 +327,7 @@ fn assemble(heads: Vec<(String, Head)>, setting: &Setting<'_>) -> (ByName, ByNam
             parts.push((name, head));
             continue;
         };
-        if !path.starts_with('/') || ["/api", "/assets"].iter().any(|taken| path.starts_with(taken)) {
+        if !path.starts_with('/') || TAKEN.iter().any(|taken| path.starts_with(taken)) {
             faults.push(format!("{name}.html:1: no page can stand at {path}"));
         }
         if let Some(other) = pages.insert(path.clone(), page(&name, path.clone(), head)) {

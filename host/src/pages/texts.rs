@@ -81,6 +81,11 @@ impl Texts {
         Ok(())
     }
 
+    /// All there are.
+    pub(super) fn locales(&self) -> impl Iterator<Item = &String> {
+        self.locales.keys()
+    }
+
     /// The text of a key.
     pub(super) fn get(&self, locale: &str, key: &str) -> Option<&str> {
         let said = |locale: &str| self.locales.get(locale)?.get(key);

@@ -34,6 +34,7 @@ fn provoke(stage: &Stage, cases: &[Case]) {
             reply.refused(reply.status, &slug);
         }
         assert_eq!(reply.header("cache-control"), Some("no-store"), "{row}");
+        stage.described(row, &reply);
         assert!(rows::ROWS.iter().any(|known| known.name == *row), "{row} is no row");
     }
 }

@@ -1,7 +1,7 @@
 //! What holds for every row: who may call it, what its body must be, and which methods, hosts and sites are answered.
 use crate::stage::Stage;
 use countersign_tests::{Client, Credentials, NONE, Reply, Site};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, fs};
 use xtask::project::root;
 
@@ -93,9 +93,11 @@ impl Row {
         serde_json::from_str(self.body).expect("an object")
     }
     /// Asks with the example.
-    fn ask(&self, client: &mut Client) -> Reply {
+    fn ask(&self, stage: &Stage, client: &mut Client) -> Reply {
         let body = if self.has_body() { self.fields().into() } else { NONE };
-        client.ask(&self.name.replace("{id}", "nobody"), body)
+        let reply = client.ask(&self.name.replace("{id}", "nobody"), body);
+        stage.described(self.name, &reply);
+        reply
     }
     fn send(&self, client: &mut Client, headers: &[(&str, &str)], body: &str) -> Reply {
         let (method, path) = self.parts();
@@ -126,6 +128,84 @@ fn the_rows_here_are_the_rows_there() {
     assert_eq!(here, code);
 }
 
+/// What every operation may refuse with, or its caller brings about: provoked for all rows at once, below and in
+/// [`slugs`](crate::slugs).
+const COMMON: [&str; 12] = [
+    "400 malformed",
+    "401 session-required",
+    "403 mfa-required",
+    "403 enrollment-required",
+    "403 cross-site",
+    "413 too-large",
+    "415 unsupported-media-type",
+    "421 host-not-allowed",
+    "503 store-unavailable",
+    "503 plugin-fault",
+    "503 busy",
+    "503 delivery-unavailable",
+];
+
+/// What is described and no case of a table provokes, with where it is seen.
+const ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("POST /register", "403 forbidden", "accounts: registration_that_is_closed_tells_nothing"),
+    ("POST /register", "429 locked", "a gate's `Verdict::Refuse`, which plugin-mfa never answers"),
+    ("POST /mfa/magic-link/verify", "429 locked", "the same"),
+    ("POST /mfa/recovery/verify", "401 challenge-invalid", "`Proof::authenticating`, as in totp/verify"),
+    ("POST /mfa/otp/send", "401 challenge-invalid", "the same"),
+    ("POST /mfa/otp/verify", "401 challenge-invalid", "the same"),
+    ("POST /mfa/magic-link/send", "404 not-found", "links, with links switched off"),
+    ("GET /mfa/magic-link/verify", "404 not-found", "the same"),
+    ("POST /mfa/magic-link/verify", "404 not-found", "the same"),
+    ("POST /mfa/magic-link/verify", "303", "mailed_links, by the page's form"),
+];
+
+/// The tables of cases as they are written, with the names of rows in the place of constants.
+fn cases() -> String {
+    let files = fs::read_dir(root().join("tests/tests/contract")).expect("a folder");
+    let named = |text: String| {
+        let constants = text.lines().filter_map(|line| line.strip_prefix("const ")?.split_once(": &str = "));
+        let constants = constants.filter(|(_, row)| row.contains(" /"));
+        constants.fold(text.clone(), |text, (name, row)| {
+            text.replace(&format!("({name}, "), &format!("({}, ", row.trim_end_matches(';')))
+        })
+    };
+    let paths = files.map(|file| file.expect("a file").path()).filter(|path| !path.ends_with("rows.rs"));
+    paths.map(|path| named(fs::read_to_string(path).expect("a text"))).collect()
+}
+
+/// The description has the rows of the contract, takes their examples, and promises no answer that nothing provokes.
+#[test]
+fn the_description_says_what_is_here_and_no_more() {
+    let stage = Stage::new();
+    let cases = cases();
+    let description = stage.description();
+    let mut described = BTreeSet::new();
+    let mut unproven = Vec::new();
+    for (method, path, operation) in description.operations() {
+        let Some(path) = path.strip_prefix("/api/auth") else { continue };
+        let name = format!("{method} {path}");
+        let row = ROWS.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("{name} is no row"));
+        if !operation["requestBody"].is_null() {
+            let fields = Value::from(row.fields());
+            assert_eq!(description.refuses(operation, &fields), None, "{name}");
+            assert_eq!(operation["requestBody"]["required"] == false, row.is_optional(), "{name}");
+        }
+        assert_eq!(operation["security"][0] == json!({}), row.caller == Anybody, "{name}");
+        let statuses = operation["responses"].as_object().expect("answers").keys();
+        let answers = statuses.filter(|status| status.starts_with(['2', '3'])).cloned();
+        for answer in answers.chain(description.problems(operation)) {
+            let is_case = cases.contains(&format!("\"{name}\", \"{answer}\""));
+            let is_elsewhere = ELSEWHERE.iter().any(|(row, known, _)| *row == name && *known == answer);
+            if !is_case && !is_elsewhere && !COMMON.contains(&answer.as_str()) && row.caller != Admin {
+                unproven.push(format!("{name}: {answer}"));
+            }
+        }
+        described.insert(name);
+    }
+    assert_eq!(described, ROWS.iter().map(|row| row.name.to_owned()).collect());
+    assert_eq!(unproven, Vec::<String>::new());
+}
+
 /// A problem that says that this caller may not, if the answer is one.
 fn turned_away(reply: &Reply) -> Option<(u16, String)> {
     let about_callers = ["session-required", "mfa-required", "enrollment-required", "forbidden"];
@@ -147,7 +227,7 @@ fn who_may_call_what() {
         // A session that never was is none.
         for client in [&mut stage.browser(), &mut forged.clone(), &mut chosen.clone()] {
             let expected = (row.caller != Anybody).then(|| (401, "session-required".to_owned()));
-            let got = turned_away(&row.ask(client));
+            let got = turned_away(&row.ask(&stage, client));
             let asks_for_login = row.caller == Anybody && got == session(401, "session-required");
             assert!(got == expected || asks_for_login, "{} by nobody: {got:?}", row.name);
         }
@@ -155,7 +235,7 @@ fn who_may_call_what() {
             Anybody | AnySession => None,
             Standard | Content | Admin => session(403, "mfa-required"),
         };
-        let got = turned_away(&row.ask(&mut stage.mfa_pending_session(&user)));
+        let got = turned_away(&row.ask(&stage, &mut stage.mfa_pending_session(&user)));
         assert_eq!(got, expected, "{} half signed in", row.name);
         let expected = match row.caller {
             Anybody | AnySession | Standard => None,
@@ -163,11 +243,11 @@ fn who_may_call_what() {
             // Not even that there is something to administer.
             Admin => session(403, "forbidden"),
         };
-        let got = turned_away(&row.ask(&mut must_enrol.clone()));
+        let got = turned_away(&row.ask(&stage, &mut must_enrol.clone()));
         assert_eq!(got, expected, "{} before enrolling", row.name);
         let expected = (row.caller == Admin).then(|| (403, "forbidden".to_owned()));
         let by_mail = row.name.starts_with("POST /mfa/otp/");
-        let got = turned_away(&row.ask(&mut content.clone()));
+        let got = turned_away(&row.ask(&stage, &mut content.clone()));
         assert!(got == expected || by_mail, "{} signed in: {got:?}", row.name);
     }
 }
@@ -207,6 +287,7 @@ fn bodies_that_are_not_what_the_row_says_are_malformed() {
         }
         for body in bodies {
             let reply = row.send(&mut root.clone(), &[JSON], &body);
+            stage.described(row.name, &reply);
             assert_eq!(reply.problem().as_deref(), Some("malformed"), "{} {body:?}", row.name);
             reply.refused(400, "malformed");
         }
@@ -226,7 +307,11 @@ fn sizes_media_hosts_and_sites_are_asked_of_every_row() {
     let (form, text) = ("application/x-www-form-urlencoded", "text/plain");
     let large = format!("{{\"surprise\":\"{}\"}}", "x".repeat(16 << 10));
     for row in ROWS {
-        let ask = |headers: &[(&str, &str)], body: &str| row.send(&mut root.clone(), headers, body);
+        let ask = |headers: &[(&str, &str)], body: &str| {
+            let reply = row.send(&mut root.clone(), headers, body);
+            stage.described(row.name, &reply);
+            reply
+        };
         let (method, _) = row.parts();
         ask(&[JSON, ("host", "evil.example")], row.body).refused(421, "host-not-allowed");
         if row.has_body() {

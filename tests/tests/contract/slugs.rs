@@ -42,6 +42,7 @@ fn without_its_store_every_row_is_refused_and_nothing_is_lost() {
         let reply = client.ask(&row.name.replace("{id}", "x"), body);
         assert_eq!(reply.status, 503, "{}: {}", row.name, reply.text());
         reply.refused(503, "store-unavailable");
+        stage.described(row.name, &reply);
         assert_eq!(reply.header("set-cookie"), None, "{}", row.name);
     }
     stage.browser().ask("POST /login", user.credentials()).refused(503, "store-unavailable");

@@ -1,10 +1,11 @@
 //! A host with everything on, and people for each case of their own: no case is disturbed by another.
-use countersign_tests::{Client, Host, Mail, Site, User};
+use countersign_tests::{Client, Description, Host, Mail, Reply, Site, User, api};
 use serde_json::{Value, json};
 use std::{cell::Cell, ops::Deref};
 
 pub(crate) struct Stage {
     host: Host,
+    description: Description,
     people: Cell<u32>,
     asking: Cell<&'static str>,
 }
@@ -30,7 +31,19 @@ impl Stage {
         Self::on(Site::with_store("memory").with_clock().with_mail())
     }
     pub(crate) fn on(site: Site) -> Self {
-        Self { host: site.start(), people: Cell::new(0), asking: Cell::new("nothing yet") }
+        let host = site.start();
+        let description = Description::of(&host);
+        Self { host, description, people: Cell::new(0), asking: Cell::new("nothing yet") }
+    }
+    pub(crate) fn description(&self) -> &Description {
+        &self.description
+    }
+    /// An answer to a row must be one that `/openapi.json` knows.
+    #[track_caller]
+    pub(crate) fn described(&self, row: &str, reply: &Reply) {
+        let (method, path) = row.split_once(' ').expect("a method and a path");
+        let objection = self.description.objection(method, &api(path), reply);
+        assert_eq!(objection, None, "{row} answers what is not described: {}", reply.text());
     }
     pub(crate) fn asking(&self, row: &'static str) {
         self.asking.set(row);
