@@ -17,8 +17,6 @@ macro_rules! schema {
 }
 
 const NOTHING: &str = r#"{"type":"object"}"#;
-const TOKEN: &str =
-    concat!(r#"{"type":"object","required":["token"],"properties":{"token":"#, schema!("Token"), "}}");
 const EMAIL: &str =
     concat!(r#"{"type":"object","required":["email"],"properties":{"email":"#, schema!("Email"), "}}");
 const PASSWORD: &str = concat!(
@@ -43,7 +41,7 @@ pub(super) fn routes() -> Vec<Route> {
     all
 }
 
-fn accounts() -> [Route; 4] {
+fn accounts() -> [Route; 5] {
     [
         Route::post("/register", Anyone)
             .summary("Makes an account, or, where addresses are proven first, sends the link that makes it")
@@ -51,12 +49,18 @@ fn accounts() -> [Route; 4] {
             .answer(201, "The account is made and signed in", schema!("Authenticated"))
             .header(201, "Set-Cookie", COOKIE)
             .answer(202, "For every address: a link is mailed to prove it", schema!("Registered"))
+            .header(202, "Set-Cookie", "In cookie mode: by which the browser that signed up is known again")
             .refuses(&[Forbidden, Conflict, PasswordPolicy, Locked, DeliveryUnavailable]),
+        Route::get("/email/verify", Anyone)
+            .summary("What a mailed link is for; uses nothing up")
+            .parameter("token", "From the mailed link")
+            .answer(200, "Its purpose, and what a browser must say with it", schema!("MailedLink"))
+            .refuses(&[LinkInvalid]),
         Route::post("/email/verify", Anyone)
             .summary("Proves an address by the mailed link; signs nobody in")
-            .body(TOKEN)
+            .body(schema!("EmailProof"))
             .empty("Proven")
-            .refuses(&[LinkInvalid]),
+            .refuses(&[LinkInvalid, InvalidCredentials, Forbidden, PasswordPolicy, Locked]),
         Route::post("/email/verify/send", Enrolling)
             .summary("Mails a link that proves the caller's address")
             .body(NOTHING)

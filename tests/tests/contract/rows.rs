@@ -148,6 +148,7 @@ const COMMON: [&str; 12] = [
 /// What is described and no case of a table provokes, with where it is seen.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("POST /register", "403 forbidden", "accounts: registration_that_is_closed_tells_nothing"),
+    ("POST /email/verify", "403 forbidden", "the same, when it was closed between the sign-up and its link"),
     ("POST /register", "429 locked", "a gate's `Verdict::Refuse`, which plugin-mfa never answers"),
     ("POST /mfa/magic-link/verify", "429 locked", "the same"),
     ("POST /mfa/recovery/verify", "401 challenge-invalid", "`Proof::authenticating`, as in totp/verify"),
