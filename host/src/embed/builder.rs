@@ -133,6 +133,7 @@ async fn start(
         registration: config.registration,
         sends_mail: kernel.delivery().is_some(),
         has_route: &|_, _| true,
+        openapi: None,
     };
     let pages = Pages::new(&setting, kernel.pages()).map_err(StartError)?;
     let forms = kernel.clone();
