@@ -2,7 +2,7 @@
 use crate::{
     app::Host,
     auth::{self, Asked, Cookie, Reply, Row},
-    http::{self, Call as Http, Credential, Failure},
+    http::{self, Call as Http, Credential, Failure, Pattern},
     kernel::{Call, Kernel, Mounted, Origin, matches},
     language, pages, sessions,
 };
@@ -33,13 +33,19 @@ pub(crate) fn router(host: Arc<Host>) -> Router {
 
 /// Alive: the event loop answers.
 async fn healthz() -> Response<Body> {
-    json(StatusCode::OK, br#"{"status":"ok"}"#.as_slice())
+    let mut response = json(StatusCode::OK, br#"{"status":"ok"}"#.as_slice());
+    Pattern::of("/healthz").mark(&mut response);
+    response
 }
 
 /// Ready: the store answers, and no plugin hangs. Required plugins are loaded, or the host would not have started.
-async fn readyz(State(host): State<Arc<Host>>) -> Result<Response<Body>, Failure> {
-    host.kernel.readiness()?;
-    Ok(json(StatusCode::OK, br#"{"status":"ready"}"#.as_slice()))
+async fn readyz(State(host): State<Arc<Host>>) -> Response<Body> {
+    let mut response = match host.kernel.readiness() {
+        Ok(()) => json(StatusCode::OK, br#"{"status":"ready"}"#.as_slice()),
+        Err(refusal) => Failure::from(refusal).into_response(),
+    };
+    Pattern::of("/readyz").mark(&mut response);
+    response
 }
 
 /// Whether a page posts a form to that path.
@@ -68,9 +74,26 @@ async fn answer(State(host): State<Arc<Host>>, received: Http) -> Result<Respons
         Err(allowed) if allowed.is_empty() => return Err(Problem::NotFound.into()),
         Err(allowed) => return Ok(not_allowed(&allowed)),
     };
-    let mut reply = decide(&host, &received, &found).await?;
-    let page = host.pages.shown(&received.headers, reply.page.take())?;
-    render(&host.cookie, reply, page)
+    let decided: Result<_, Failure> = async {
+        let mut reply = decide(&host, &received, &found).await?;
+        let page = host.pages.shown(&received.headers, reply.page.take())?;
+        render(&host.cookie, reply, page)
+    }
+    .await;
+    let mut response = decided.unwrap_or_else(IntoResponse::into_response);
+    found.pattern().mark(&mut response);
+    Ok(response)
+}
+
+impl Found<'_> {
+    fn pattern(&self) -> Pattern {
+        match self {
+            Self::Own(row, _) => Pattern::of([MOUNT, row.path].concat()),
+            Self::Plugins(mounted) => {
+                Pattern::of([MOUNT, "/", &mounted.plugin, &mounted.route.path].concat())
+            }
+        }
+    }
 }
 
 /// The same for a page that asks in the name of its visitor: what is replied, once it is durable.

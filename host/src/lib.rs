@@ -17,6 +17,7 @@ pub mod kernel;
 mod language;
 mod logs;
 mod mail;
+mod metrics;
 mod notify;
 mod openapi;
 mod pages;

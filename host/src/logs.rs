@@ -2,6 +2,7 @@
 //!
 //! Whatever an event carries, it is one line and moves no cursor: every control character is escaped, in JSON
 //! those beyond ASCII too.
+use crate::metrics::LOG_LINES;
 use clap::ValueEnum;
 use countersign_plugin_api::Time;
 use serde_json::{Map, Value};
@@ -115,6 +116,13 @@ where
         let time = Time::from_secs(since.as_secs()).to_string();
         let time = format!("{}.{:03}Z", time.trim_end_matches('Z'), since.subsec_millis());
         let (level, target) = (*event.metadata().level(), event.metadata().target());
+        LOG_LINES.count(match level {
+            Level::ERROR => "level=\"error\"",
+            Level::WARN => "level=\"warn\"",
+            Level::INFO => "level=\"info\"",
+            Level::DEBUG => "level=\"debug\"",
+            Level::TRACE => "level=\"trace\"",
+        });
         let mut line = match self.format {
             Format::Json => json(&time, level, target, &message, fields.0),
             Format::Pretty => pretty(&time, level, target, &message, &fields.0),

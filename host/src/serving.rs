@@ -13,6 +13,7 @@ use crate::{
     control::Refused,
     http::App,
     kernel::{Changes, Ring, StartError, Strictness},
+    metrics::{DONE, REFUSED, RELOADS},
     notify::Manager,
 };
 use serde_json::{Value, json};
@@ -85,6 +86,7 @@ impl Serving {
         self.manager.reloading();
         let replaced = self.replace().await;
         self.manager.ready();
+        RELOADS.count(if replaced.is_ok() { DONE } else { REFUSED });
         match replaced {
             Ok(Changes { changed, removed }) => {
                 tracing::info!(
@@ -139,6 +141,11 @@ impl Serving {
         if now.data_dir != before.data_dir {
             fixed.push(format!(
                 "{file}: data_dir = \"{wanted}\": a running host keeps its data directory, {data_dir}; restart it"
+            ));
+        }
+        if now.metrics != before.metrics {
+            fixed.push(format!(
+                "{file}: [metrics] listen: a running host keeps the address of its metrics; restart it"
             ));
         }
         fixed

@@ -1,11 +1,15 @@
-//! A host under a service manager: what it tells, and the unit that starts it.
+//! A host among what operators run: a service manager, the unit that starts it, Prometheus.
 use countersign_tests::{
-    Artifacts, Site,
+    Artifacts, Host, Site, exchange,
     markdown::{blocks, read},
 };
 use rustix::process::Signal;
+use serde_json::{Value, json};
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
+    io::Write,
+    net::SocketAddr,
     os::unix::net::UnixDatagram,
     path::Path,
     process::Stdio,
@@ -13,7 +17,10 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use xtask::project::{self, root};
+use xtask::{
+    project::{self, root},
+    tools::python,
+};
 
 /// Whatever is said takes longer only if it is never said.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -105,4 +112,174 @@ fn the_unit_is_one_that_systemd_takes() {
     // Exposure from 0.0 to 10.0, in tenths here: what a change of the unit may not give away unnoticed.
     let secured = analyze(&["security", "--offline=true", "--no-pager", "--threshold=15"]);
     assert!(secured.status.success(), "{}", String::from_utf8_lossy(&secured.stdout));
+}
+
+/// Prometheus' own parser. A family is its kind, its help, and its samples.
+const PARSER: &str = "
+import json, sys
+from prometheus_client.parser import text_string_to_metric_families as families
+print(json.dumps({f.name + ('_total' if f.type == 'counter' else ''): [f.type, f.documentation,
+    [[s.name, s.labels, s.value] for s in f.samples]] for f in families(sys.stdin.read())}))";
+
+struct Scrape(BTreeMap<String, (String, String, Vec<(String, BTreeMap<String, String>, f64)>)>);
+
+impl Scrape {
+    fn of(address: SocketAddr) -> (Self, String) {
+        let request = "GET /metrics HTTP/1.1\r\nHost: any.name:1\r\nConnection: close\r\n\r\n";
+        let reply = exchange(address, request.as_bytes()).expect("an answer");
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        let mut parser = project::command(python().expect("a path"));
+        parser.args(["-c", PARSER]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut parser = parser.spawn().expect("python starts; `cargo xtask test` installs it");
+        parser.stdin.take().expect("a pipe").write_all(&reply.body).expect("it reads");
+        let output = parser.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "not the format of Prometheus\n{}", reply.text());
+        (Self(serde_json::from_slice(&output.stdout).expect("JSON")), reply.text())
+    }
+
+    /// The sum of the samples of that name that have these labels.
+    fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let has = |all: &BTreeMap<String, String>| {
+            labels.iter().all(|(name, value)| all.get(*name).is_some_and(|is| is == value))
+        };
+        let samples = self.0.values().flat_map(|(_, _, samples)| samples);
+        samples.filter(|(is, all, _)| is == name && has(all)).map(|(.., value)| value).sum()
+    }
+}
+
+fn host_with_metrics() -> (Host, SocketAddr) {
+    let site = Site::with_store("memory").with_clock().with_mail();
+    let address = SocketAddr::new(site.address().ip(), 9100);
+    site.set("metrics.listen", address.to_string());
+    (site.start(), address)
+}
+
+#[test]
+fn prometheus_reads_what_happened_and_nobody_else_does() {
+    let (host, address) = host_with_metrics();
+    let mut ann = host.user_fixture("ann-canary@example.org");
+    host.setup_totp(&mut ann);
+    host.captured_mail(&ann);
+    let mut browser = host.mfa_pending_session(&ann);
+    host.complete_mfa(&mut browser, &ann);
+    let wrong = json!({ "email": ann.email, "password": "wrong-password-canary" });
+    host.browser().ask("POST /login", wrong).refused(401, "invalid-credentials");
+    host.simulate_lockout(&ann);
+    let strange = "CANARY /nothing-canary?canary HTTP/1.1\r\nHost: localhost\r\nUser-Agent: agent-canary\r\n\
+        X-Forwarded-For: 192.0.2.77\r\nConnection: close\r\n\r\n";
+    exchange(host.address(), strange.as_bytes()).expect("an answer");
+    assert!(host.site().run(&["reload"]).status.success());
+
+    let (metrics, text) = Scrape::of(address);
+    let route = |path, method, status| [("route", path), ("method", method), ("status", status)];
+    for (name, labels, least, most) in [
+        ("countersign_http_requests_total", &route("/api/auth/login", "POST", "401")[..], 1.0, 1.0),
+        ("countersign_http_requests_total", &route("/api/auth/mfa/totp/verify", "POST", "429"), 1.0, 1.0),
+        ("countersign_http_requests_total", &route("none", "other", "421"), 1.0, 1.0),
+        ("countersign_http_request_duration_seconds_count", &[("route", "/api/auth/login")], 3.0, 4.0),
+        ("countersign_http_problems_total", &[("problem", "locked")], 1.0, 1.0),
+        ("countersign_http_problems_total", &[("problem", "invalid-credentials")], 1.0, 1.0),
+        ("countersign_http_forwarding_mistakes_total", &[("kind", "untrusted")], 1.0, 1.0),
+        ("countersign_http_forwarding_mistakes_total", &[("kind", "no-client")], 0.0, 0.0),
+        ("countersign_events_total", &[("event", "login.failed"), ("result", "failure")], 1.0, 1.0),
+        ("countersign_events_total", &[("event", "mfa.totp.activated"), ("result", "success")], 1.0, 1.0),
+        ("countersign_events_total", &[("event", "mfa.totp.refused")], 5.0, 7.0),
+        ("countersign_sessions_total", &[("kind", "elevated")], 1.0, 1.0),
+        ("countersign_sessions_total", &[("kind", "pending")], 2.0, 2.0),
+        ("countersign_audit_rows_total", &[], 9.0, 99.0),
+        ("countersign_hash_seconds_count", &[], 4.0, 99.0),
+        ("countersign_hash_wait_seconds_count", &[], 4.0, 99.0),
+        ("countersign_store_seconds_count", &[("operation", "get")], 10.0, 1e6),
+        ("countersign_store_seconds_count", &[("operation", "apply")], 10.0, 1e6),
+        ("countersign_store_records", &[], 10.0, 1e4),
+        ("countersign_store_records_limit", &[], 1e6, 1e6),
+        ("countersign_delivery_tries_total", &[("result", "sent")], 1.0, 9.0),
+        ("countersign_plugin_quarantined", &[("plugin", "mfa")], 0.0, 0.0),
+        ("countersign_plugin_faults_total", &[], 0.0, 0.0),
+        ("countersign_reloads_total", &[("result", "done")], 1.0, 1.0),
+        ("countersign_log_lines_total", &[("level", "info")], 10.0, 1e4),
+        ("countersign_ready", &[], 1.0, 1.0),
+        ("countersign_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0, 1.0),
+        ("process_resident_memory_bytes", &[], 1e6, 1e12),
+        ("process_open_fds", &[], 5.0, 1e5),
+        ("process_start_time_seconds", &[], 1e9, 1e10),
+    ] {
+        let value = metrics.value(name, labels);
+        assert!((least..=most).contains(&value), "{name} {labels:?} is {value}\n{text}");
+    }
+    for (name, (_, _, samples)) in metrics.0.iter().filter(|(_, (kind, ..))| kind == "histogram") {
+        for (_, labels, count) in samples.iter().filter(|(sample, ..)| sample.ends_with("_count")) {
+            let buckets: Vec<f64> = samples
+                .iter()
+                .filter(|(sample, of, _)| {
+                    sample.ends_with("_bucket")
+                        && labels.iter().all(|(label, value)| of.get(label) == Some(value))
+                })
+                .map(|(.., below)| *below)
+                .collect();
+            assert!(buckets.is_sorted() && buckets.last() == Some(count), "{name} {labels:?} {buckets:?}");
+        }
+    }
+    let told = ["canary", "192.0.2.77", "ann", ann.secret(), &ann.password, "any.name"];
+    assert!(told.iter().all(|secret| !text.contains(secret)), "{text}");
+
+    // Nowhere but there, and there nothing else.
+    for (at, path) in [(host.address(), "/metrics"), (address, "/readyz"), (address, "/api/auth/session")] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", host.address());
+        assert_eq!(exchange(at, request.as_bytes()).expect("an answer").status, 404, "{at} {path}");
+    }
+    // Its address is not another's to change while it runs.
+    host.site().set("metrics.listen", "127.0.0.1:1");
+    let refused = host.site().run(&["reload"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("[metrics] listen"), "{refused:?}");
+    let (metrics, _) = Scrape::of(address);
+    assert!(metrics.value("countersign_reloads_total", &[("result", "refused")]) >= 1.0);
+}
+
+/// The names in a text that can be of metrics.
+fn named(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+    words.filter(|word| word.starts_with("countersign_") || word.starts_with("process_")).collect()
+}
+
+#[test]
+fn the_page_the_dashboard_and_the_alerts_know_the_metrics() {
+    let (host, address) = host_with_metrics();
+    host.browser().ask("GET /session", Value::Null).refused(401, "session-required");
+    let (metrics, _) = Scrape::of(address);
+    let page = read("docs/metrics.md");
+    let mut told = BTreeSet::new();
+    for row in page.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let name = cells[1].trim_matches('`');
+        let (kind, help, samples) = metrics.0.get(name).unwrap_or_else(|| panic!("{name} is not measured"));
+        assert_eq!(cells[2], kind, "{name}");
+        assert!(cells[4].starts_with(help.as_str()), "{name}: {help}");
+        let labels: BTreeSet<&str> = cells[3].split('`').filter(|label| !label.trim().is_empty()).collect();
+        for (_, has, _) in samples {
+            let has: BTreeSet<&str> = has.keys().map(String::as_str).filter(|label| *label != "le").collect();
+            assert_eq!(has, labels, "{name}");
+        }
+        told.insert(name);
+    }
+    let measured: BTreeSet<&str> = metrics.0.keys().map(String::as_str).collect();
+    assert_eq!(told, measured, "what docs/metrics.md tells of, and what is measured");
+    for (file, least) in [("dist/grafana/countersign.json", 35), ("dist/prometheus/alerts.yml", 10)] {
+        let text = read(file);
+        let used: BTreeSet<&str> = named(&text)
+            .into_iter()
+            .map(|name| {
+                let base = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+                base.filter(|base| metrics.0.get(*base).is_some_and(|(kind, ..)| kind == "histogram"))
+                    .unwrap_or(name)
+            })
+            .collect();
+        let unknown: Vec<_> = used.difference(&measured).collect();
+        assert!(unknown.is_empty() && used.len() >= least, "{file}: {unknown:?} of {}", used.len());
+    }
+    let dashboard: Value = serde_json::from_str(&read("dist/grafana/countersign.json")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
+    assert_eq!(ids.len(), panels.len(), "each panel has a number of its own");
 }

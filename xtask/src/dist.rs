@@ -24,9 +24,11 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("fish", "share/fish/vendor_completions.d/countersign.fish"),
 ];
 /// From the workspace, as it is.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 13] = [
     ("dist/countersign.service", "lib/systemd/system/countersign.service"),
     ("dist/sysusers.conf", "lib/sysusers.d/countersign.conf"),
+    ("dist/grafana/countersign.json", "share/doc/countersign/examples/grafana/countersign.json"),
+    ("dist/prometheus/alerts.yml", "share/doc/countersign/examples/prometheus/alerts.yml"),
     ("README.md", "share/doc/countersign/README.md"),
     ("CHANGELOG.md", "share/doc/countersign/CHANGELOG.md"),
     ("SECURITY.md", "share/doc/countersign/SECURITY.md"),

@@ -3,13 +3,14 @@ use super::{Failure, Serve, check, host::runtime};
 use crate::{
     config::Config,
     control::{Control, DataDir},
-    http::{Server, ServerLimits},
+    http::{App, Server, ServerLimits},
     logs::{self, Format},
+    metrics,
     notify::Manager,
     serving::Serving,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
+use std::{ffi::OsString, future::Future, path::Path, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -21,6 +22,8 @@ const PRELOADS: [&str; 3] = ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"];
 const SPARE: usize = 4;
 /// Descriptors beside those of connections: the store's files, listeners, the loader's.
 const DESCRIPTORS: u64 = 256;
+/// Few ask for metrics, and who does is not waited for at the end.
+const METRICS: ServerLimits = ServerLimits { max_connections: 32, per_address: 32, ..ServerLimits::DEFAULT };
 /// For threads that hang in a plugin, once all is answered: the process ends without them.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -85,6 +88,7 @@ async fn serve(config: Config, dev: bool, data_dir: &DataDir, limits: ServerLimi
     let address = server.local_addr().map_err(unbound)?;
     let serving =
         Arc::new(Serving::start(config, address, check::strictness(dev), Manager::of_environment()).await?);
+    let metrics = Metrics::bind(&serving).await?;
     let socket = Control::bind(data_dir);
     let control =
         socket.map_err(|error| Failure::new(format_args!("the control socket in data_dir: {error}")))?;
@@ -104,11 +108,16 @@ async fn serve(config: Config, dev: bool, data_dir: &DataDir, limits: ServerLimi
         }
     };
     let to_the_end = async {
-        tokio::join!(server.run(serving.apps(), stopped()), control.run(serving.clone(), stopped()), async {
-            signals.wait(&serving).await;
-            serving.manager().stopping();
-            let _ = stop.send(true);
-        })
+        tokio::join!(
+            server.run(serving.apps(), stopped()),
+            metrics.run(stopped()),
+            control.run(serving.clone(), stopped()),
+            async {
+                signals.wait(&serving).await;
+                serving.manager().stopping();
+                let _ = stop.send(true);
+            }
+        )
     };
     // Signs of life go on while what was begun is answered.
     tokio::select! {
@@ -118,6 +127,26 @@ async fn serve(config: Config, dev: bool, data_dir: &DataDir, limits: ServerLimi
     serving.host().kernel.write_counts().await;
     tracing::info!(target: "countersign", "stopped");
     Ok(())
+}
+
+/// What answers on the address of `[metrics]`, if there is one.
+struct Metrics(Option<(Server, watch::Sender<Arc<App>>)>);
+
+impl Metrics {
+    async fn bind(serving: &Arc<Serving>) -> Result<Self, Failure> {
+        let Some(listen) = serving.host().config.metrics else { return Ok(Self(None)) };
+        let unbound = |error| Failure::new(format_args!("[metrics] listen = \"{listen}\": {error}"));
+        let server = Server::bind(listen, METRICS).await.map_err(unbound)?;
+        let address = server.local_addr().map_err(unbound)?;
+        tracing::info!(target: "countersign", %address, "metrics at http://{address}/metrics");
+        Ok(Self(Some((server, watch::Sender::new(Arc::new(metrics::app(serving)))))))
+    }
+
+    async fn run(self, stopped: impl Future<Output = ()>) {
+        if let Some((server, app)) = self.0 {
+            server.run(app.subscribe(), stopped).await;
+        }
+    }
 }
 
 struct Signals {

@@ -86,6 +86,8 @@ pub struct Config {
     pub pages: PagesConfig,
     /// Whether the interface describes itself.
     pub openapi: bool,
+    /// Where metrics are read, if they are; whoever reaches it reads them.
+    pub metrics: Option<SocketAddr>,
     /// The name under which a plugin registers the store.
     pub store: String,
     /// The name under which a plugin registers the delivery, if mail is sent.

@@ -17,7 +17,7 @@ use std::{
 };
 
 /// The names at the top of the file that are the host's, and so no plugin's.
-pub(super) const OWN: [&str; 17] = [
+pub(super) const OWN: [&str; 18] = [
     "listen",
     "public_url",
     "allowed_hosts",
@@ -31,6 +31,7 @@ pub(super) const OWN: [&str; 17] = [
     "audit",
     "password",
     "pages",
+    "metrics",
     "store",
     "delivery",
     "mail",
@@ -52,6 +53,11 @@ pub(super) fn read(
     let listen = root.read("listen", |node| {
         parsed(node).map_err(|_| "must be an address and a port, like \"127.0.0.1:8080\"".to_owned())
     });
+    let mut metrics = root.table("metrics");
+    let metrics_listen = metrics.read("listen", |node| {
+        parsed(node).map_err(|_| "must be an address and a port, like \"127.0.0.1:9100\"".to_owned())
+    });
+    metrics.finish();
     let listen = listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
     let public_url = public_url(&mut root, listen);
     let token_secret = seed::token_secret(env);
@@ -90,6 +96,7 @@ pub(super) fn read(
         password: password(root.table("password")),
         pages: pages(root.table("pages"), folder),
         openapi: root.read("openapi", flag).unwrap_or(true),
+        metrics: metrics_listen,
         store: {
             let mut store = root.table("store");
             let named =

@@ -3,12 +3,15 @@ use super::{
     flow::Framing,
     guard,
     limits::{self, NoBody},
-    log::{Line, RequestId},
+    log::{Line, Pattern, RequestId},
     problem,
     request::Checked,
     site::{Refuse, Site},
 };
-use crate::kernel::answered;
+use crate::{
+    kernel::answered,
+    metrics::{FORWARDING, SILENT, UNTRUSTED},
+};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -74,18 +77,23 @@ impl App {
         let peer = self.site.client(arrival.socket, &parts.headers);
         let proxied = self.site.trusts(arrival.socket.to_canonical());
         let line = Line::new(id, peer, &parts);
+        look_at_forwarding(proxied, &parts);
         let under_api =
             parts.uri.path().strip_prefix(API).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]));
         // After a chunked body the wire takes no other request; after one that was not read, nobody could.
         let mut last = parts.headers.contains_key(header::TRANSFER_ENCODING);
         let has_body = !body.is_end_stream();
 
+        let mut pattern = None;
         let refused = self.site.refuses(&parts);
         let response = match self.receive(&arrival, &parts, Body::new(body), &refused).await {
             Ok(body) => {
                 parts.extensions.insert(Checked { peer, proxied, id });
                 let span = tracing::info_span!(target: "countersign::http", "request", %id);
-                self.route(Request::from_parts(parts, Body::from(body)), span, &refused).await
+                let mut response =
+                    self.route(Request::from_parts(parts, Body::from(body)), span, &refused).await;
+                pattern = response.extensions_mut().remove::<Pattern>();
+                response
             }
             Err(response) => {
                 last |= has_body;
@@ -94,7 +102,7 @@ impl App {
         };
         let mut response = problem::ensure(response);
         self.finish(response.headers_mut(), id, under_api, last);
-        line.answered(&response);
+        line.answered(&response, pattern.as_ref());
         response
     }
 
@@ -173,6 +181,17 @@ impl App {
         if last {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+    }
+}
+
+/// Counts what shows that a proxy and `trusted_proxies` do not know of each other. Whoever asks how the host is need
+/// not ask for somebody.
+fn look_at_forwarding(proxied: bool, request: &Parts) {
+    let names = ["x-forwarded-for", "forwarded"].iter().any(|name| request.headers.contains_key(*name));
+    match (proxied, names) {
+        (true, false) if !matches!(request.uri.path(), "/healthz" | "/readyz") => FORWARDING.count(SILENT),
+        (false, true) => FORWARDING.count(UNTRUSTED),
+        _ => {}
     }
 }
 

@@ -1,5 +1,6 @@
 //! One line for each request, in which nobody can write another.
 use super::problem::Cause;
+use crate::metrics::{BROKEN_OFF, PROBLEMS, REQUEST_SECONDS, REQUESTS, labels};
 use axum::{
     body::Body,
     http::{Response, request::Parts},
@@ -42,6 +43,20 @@ impl fmt::Display for RequestId {
     }
 }
 
+/// The route that answers, as it is written and never as it was asked for. Travels beside the response.
+#[derive(Debug, Clone)]
+pub(crate) struct Pattern(String);
+
+impl Pattern {
+    pub(crate) fn of(path: impl Into<String>) -> Self {
+        Self(path.into())
+    }
+    /// Says of a response where it comes from.
+    pub(crate) fn mark(self, response: &mut Response<Body>) {
+        response.extensions_mut().insert(self);
+    }
+}
+
 /// The line of a request, written when it is answered or given up.
 pub(super) struct Line {
     id: RequestId,
@@ -58,11 +73,13 @@ impl Line {
         Self { id, peer, method, path, started: Instant::now(), answered: false }
     }
 
-    /// Writes it. What is wrong with the server is a warning, what is wrong with a request is not.
-    pub(super) fn answered(mut self, response: &Response<Body>) {
+    /// Writes it, and counts the request. What is wrong with the server is a warning, what is wrong with a request is
+    /// not.
+    pub(super) fn answered(mut self, response: &Response<Body>, pattern: Option<&Pattern>) {
         self.answered = true;
         let status = response.status().as_u16();
         let cause = response.extensions().get::<Cause>();
+        self.count(pattern, response.status().as_str(), cause);
         let (problem, because) = cause.map_or(("", ""), |cause| (cause.slug, cause.log.as_str()));
         let Self { id, peer, method, path, .. } = &self;
         let micros = self.micros();
@@ -79,6 +96,18 @@ impl Line {
         }
     }
 
+    fn count(&self, pattern: Option<&Pattern>, status: &str, cause: Option<&Cause>) {
+        // What was refused before there was a route, or has none, is told apart by its status alone.
+        let route = pattern.map_or("none", |pattern| &pattern.0);
+        let known = ["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"];
+        let method = known.into_iter().find(|method| *method == self.method).unwrap_or("other");
+        REQUESTS.count(&labels([("route", route), ("method", method), ("status", status)]));
+        REQUEST_SECONDS.took(&labels([("route", route)]), self.started.elapsed());
+        if let Some(cause) = cause {
+            PROBLEMS.count(&labels([("problem", cause.slug)]));
+        }
+    }
+
     fn micros(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -87,6 +116,7 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if !self.answered {
+            BROKEN_OFF.count("");
             let Self { id, peer, method, path, .. } = &*self;
             tracing::warn!(
                 target: "countersign::http",
@@ -143,7 +173,7 @@ mod tests {
     fn a_line_has_the_path_without_its_query_and_the_cause_for_the_log() {
         let mut response = Response::new(Body::empty());
         response.extensions_mut().insert(Cause { slug: "invalid-code", log: "step 7 is spent".into() });
-        let text = logged(|| line("POST", "/mfa/verify?token=canary").answered(&response));
+        let text = logged(|| line("POST", "/mfa/verify?token=canary").answered(&response, None));
         assert_eq!(text.lines().count(), 1, "{text}");
         for part in ["/mfa/verify", "POST", "status=200", "192.0.2.1", "invalid-code", "step 7 is spent"] {
             assert!(text.contains(part), "{part} in {text}");

@@ -65,6 +65,7 @@ pub use app::App;
 pub(crate) use app::Arrival;
 pub use cookies::{Cookie, Credential};
 pub use limits::{MAX_BODY, MAX_DEPTH, MAX_HEAD};
+pub(crate) use log::Pattern;
 pub use log::RequestId;
 pub use problem::{Failure, refused};
 pub use request::Call;

@@ -1,5 +1,6 @@
 //! Accepts connections within bounds, and stops without breaking off what was begun.
 use super::{app::App, connection, problem, slots::Slots};
+use crate::metrics::CONNECTIONS_REFUSED;
 use countersign_plugin_api::{Problem, Refusal};
 use std::{
     fmt::Write as _,
@@ -36,19 +37,25 @@ pub struct ServerLimits {
     pub drain: Duration,
 }
 
+impl ServerLimits {
+    /// For the host itself.
+    pub const DEFAULT: Self = Self {
+        max_connections: 4096,
+        per_address: 256,
+        head_timeout: TEN,
+        body_timeout: TEN,
+        // Longer than the 60 s for which proxies keep a connection, so that they are the ones to close it.
+        idle_timeout: Duration::from_secs(75),
+        write_timeout: TEN,
+        drain: TEN,
+    };
+}
+
+const TEN: Duration = Duration::from_secs(10);
+
 impl Default for ServerLimits {
     fn default() -> Self {
-        let ten = Duration::from_secs(10);
-        Self {
-            max_connections: 4096,
-            per_address: 256,
-            head_timeout: ten,
-            body_timeout: ten,
-            // Longer than the 60 s for which proxies keep a connection, so that they are the ones to close it.
-            idle_timeout: Duration::from_secs(75),
-            write_timeout: ten,
-            drain: ten,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -151,6 +158,7 @@ impl Sheds {
             let _ = stream.write(self.answer.as_bytes());
             let _ = stream.shutdown(Shutdown::Write);
         }
+        CONNECTIONS_REFUSED.count("");
         self.count += 1;
         if self.told.is_none_or(|told| told.elapsed() > Duration::from_secs(10)) {
             self.told = Some(Instant::now());

@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv6Addr};
 /// What of the configuration concerns every request.
 pub struct Site {
     https: bool,
-    public: Host,
+    /// `None`: whatever it is called.
+    public: Option<Host>,
     others: Vec<Host>,
     trusts: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
     forms: Box<dyn Fn(&str) -> bool + Send + Sync>,
@@ -54,13 +55,26 @@ impl Site {
         let (forms, refusing) = (Box::new(|_: &str| false), Box::new(|_: &Parts| None));
         Ok(Self {
             https,
-            public,
+            public: Some(public),
             others: others?,
             trusts: Box::new(trusts),
             forms,
             refusing,
             development: false,
         })
+    }
+
+    /// A site over plain http that answers whatever it is called, trusts no proxy and changes nothing.
+    pub(crate) fn by_any_name() -> Self {
+        Self {
+            https: false,
+            public: None,
+            others: Vec::new(),
+            trusts: Box::new(|_| false),
+            forms: Box::new(|_| false),
+            refusing: Box::new(|_| None),
+            development: false,
+        }
     }
 
     /// Takes forms at the paths of which `at` says so; everywhere else a body is JSON.
@@ -110,7 +124,8 @@ impl Site {
     /// Whether a `Host` is one that this site answers for.
     pub(super) fn answers_for(&self, host: &str) -> bool {
         let Some(named) = split(host, self.https) else { return false };
-        std::iter::once(&self.public).chain(&self.others).any(|host| host.is(named))
+        self.public.as_ref().is_none_or(|public| public.is(named))
+            || self.others.iter().any(|host| host.is(named))
     }
 
     /// Whether `origin` is the public one, or that of the very `host` the request was sent to. Not every
@@ -120,7 +135,7 @@ impl Site {
         let Some((named, rest)) = origin.split_once("://") else { return false };
         let Some(from) = split(rest, self.https) else { return false };
         named.eq_ignore_ascii_case(scheme)
-            && (self.public.is(from)
+            && (self.public.as_ref().is_some_and(|public| public.is(from))
                 || split(host, self.https)
                     .is_some_and(|(name, port)| name.eq_ignore_ascii_case(from.0) && port == from.1))
     }

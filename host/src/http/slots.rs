@@ -1,4 +1,5 @@
 //! Room for connections: so many in all, and so many for one address.
+use crate::metrics::CONNECTIONS;
 use parking_lot::Mutex;
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -43,6 +44,7 @@ impl Slots {
             *count += 1;
         }
         open.all += 1;
+        CONNECTIONS.shift(1);
         Some(Slot { slots: Arc::clone(self), block })
     }
 }
@@ -51,6 +53,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = self.slots.open.lock();
         open.all -= 1;
+        CONNECTIONS.shift(-1);
         if let Some(block) = self.block
             && let Some(count) = open.by_block.get_mut(&block)
         {

@@ -1,9 +1,10 @@
 //! Audit rows: who, whose, what, from where, with which result; written with the change they tell of.
 use super::{Kernel, execute::Ignored};
 use super::{
-    call::{Call, Paged, Value},
+    call::{Aftermath, Call, Paged, Value},
     place::HOST,
 };
+use crate::metrics::{AUDIT_ROWS, EVENTS, SESSIONS, labels};
 use countersign_plugin_api::{
     Batch, Caller, Completion, Event, Expect, MAX_OPS, Refusal, Secret, StoreError, Time,
 };
@@ -176,9 +177,16 @@ impl Book {
 
 impl Kernel {
     /// Events are durable: those without an account are counted, and a volatile store keeps the newest rows.
-    pub(super) fn recorded(&self, counted: Vec<(String, bool)>, rows: Vec<Vec<u8>>) {
+    pub(super) fn recorded(&self, aftermath: Aftermath) {
+        let Aftermath { events, named, counted, sessions, .. } = aftermath;
+        sessions.into_iter().for_each(|kind| SESSIONS.count(kind));
+        for (name, success) in named.iter().chain(&counted) {
+            let result = if *success { "success" } else { "failure" };
+            EVENTS.count(&labels([("event", name), ("result", result)]));
+        }
+        AUDIT_ROWS.add("", events.len() as u64);
         self.book.count(counted);
-        for keys in self.book.kept(rows).chunks(MAX_OPS) {
+        for keys in self.book.kept(events).chunks(MAX_OPS) {
             let mut batch = Batch::new(self.now());
             keys.iter().for_each(|key| batch.delete(key, Expect::Any));
             // A row too many is no harm: nobody waits for it.

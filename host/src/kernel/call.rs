@@ -94,6 +94,10 @@ struct State {
     outgoing: Vec<Vec<u8>>,
     /// The keys of the events among them.
     events: Vec<Vec<u8>>,
+    /// What happened in them, and whether it succeeded.
+    named: Vec<(String, bool)>,
+    /// Sessions that were made, by the label that counts them.
+    sessions: Vec<&'static str>,
     /// Events that name no account: they are counted, and have no row of their own.
     counted: Vec<(String, bool)>,
     random: Option<StdRng>,
@@ -112,6 +116,10 @@ pub(super) struct Aftermath {
     pub(super) outgoing: Vec<Vec<u8>>,
     /// The keys of events that were written.
     pub(super) events: Vec<Vec<u8>>,
+    /// What happened in them, and whether it succeeded.
+    pub(super) named: Vec<(String, bool)>,
+    /// Sessions that were made, by the label that counts them.
+    pub(super) sessions: Vec<&'static str>,
     /// Events that are counted.
     pub(super) counted: Vec<(String, bool)>,
 }
@@ -293,6 +301,7 @@ impl<'k> Call<'k> {
         if event.subject.is_empty() {
             self.state.borrow_mut().counted.push((audit::name(view, event), event.success));
         } else {
+            self.state.borrow_mut().named.push((audit::name(view, event), event.success));
             self.audit_row(view, event, caller);
         }
     }
@@ -304,6 +313,11 @@ impl<'k> Call<'k> {
         let mut state = self.state.borrow_mut();
         state.events.push(key.clone());
         state.rows.push(Row { key, value: Zeroizing::new(value), expires_at });
+    }
+
+    /// A session is made by this write, or completed.
+    pub(crate) fn count_session(&self, kind: &'static str) {
+        self.state.borrow_mut().sessions.push(kind);
     }
 
     /// Signs a token of the host's own.
@@ -410,8 +424,8 @@ impl<'k> Call<'k> {
             put(&mut batch, &key, Expect::Any, &self.now.secs().to_be_bytes(), Time::NEVER);
         }
         if batch.is_within_bounds() {
-            let State { outgoing, events, counted, .. } = state;
-            Ok((batch, Aftermath { outgoing, events, counted }))
+            let State { outgoing, events, named, sessions, counted, .. } = state;
+            Ok((batch, Aftermath { outgoing, events, named, sessions, counted }))
         } else {
             Err(Refusal::new(Problem::PluginFault).because("a decision is larger than a batch may be"))
         }

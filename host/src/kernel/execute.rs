@@ -5,6 +5,7 @@ use super::{
     call::{Aftermath, Call, Memo},
     watchdog::{self, DEADLINE},
 };
+use crate::metrics::{self, CONFLICTS, STORE_SECONDS};
 use countersign_plugin_api::{Batch, Completion, Problem, Refusal, StoreError, kernel::OnDone};
 use parking_lot::Mutex;
 use std::{
@@ -12,7 +13,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How often a call is tried when records that it read have changed. With turns, contenders go one after the
@@ -37,7 +38,7 @@ impl Kernel {
         let mut turn = None;
         loop {
             let attempt = self.attend(|| self.attempt(origin, &memo, &decide))?;
-            let (value, batch, aftermath, lead) = match attempt {
+            let (value, batch, mut aftermath, lead) = match attempt {
                 Attempt::Refused(refusal) => return Err(refusal),
                 Attempt::Pending(job) => {
                     hashes += 1;
@@ -54,16 +55,17 @@ impl Kernel {
                 Attempt::Decided { value, batch, aftermath, lead } => (value, batch, aftermath, lead),
             };
             let Some(batch) = batch else {
-                self.recorded(aftermath.counted, Vec::new());
+                self.recorded(aftermath);
                 return Ok(value);
             };
             match self.apply(batch).await {
                 Ok(()) => {
-                    self.outbox.announce(aftermath.outgoing);
-                    self.recorded(aftermath.counted, aftermath.events);
+                    self.outbox.announce(std::mem::take(&mut aftermath.outgoing));
+                    self.recorded(aftermath);
                     return Ok(value);
                 }
                 Err(StoreError::Conflict) => {
+                    CONFLICTS.count("");
                     attempts += 1;
                     if attempts >= ATTEMPTS {
                         return Err(Refusal::new(Problem::Busy)
@@ -131,6 +133,14 @@ impl Kernel {
     /// Submits a batch and waits until it is durable. A store that sits on it runs into the deadline, and then
     /// nobody knows whether it was written.
     pub(crate) async fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+        let since = Instant::now();
+        let outcome = self.hand_over(batch).await;
+        STORE_SECONDS.took(metrics::APPLY, since.elapsed());
+        metrics::failed("apply", outcome);
+        outcome
+    }
+
+    async fn hand_over(&self, batch: Batch) -> Result<(), StoreError> {
         if !self.health.admits_a_batch() {
             return Err(StoreError::Unavailable);
         }

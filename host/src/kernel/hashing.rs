@@ -1,4 +1,5 @@
 //! Argon2id on threads of its own: as many as configured, each with a buffer that it reuses.
+use crate::metrics::{HASH_SECONDS, HASH_WAIT, HASHES_REFUSED};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use countersign_plugin_api::Secret;
 use parking_lot::{Condvar, Mutex};
@@ -74,11 +75,17 @@ impl Pool {
         self.workers
     }
 
+    /// How many jobs wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.jobs.lock().0.len()
+    }
+
     pub(super) async fn hash(&self, job: Arc<Job>) -> Result<Hashes, Busy> {
         let (reply, answer) = oneshot::channel();
         {
             let mut jobs = self.queue.jobs.lock();
             if jobs.0.len() >= QUEUE {
+                HASHES_REFUSED.count("");
                 return Err(Busy);
             }
             jobs.0.push_back(Waiting { job, since: Instant::now(), reply });
@@ -114,10 +121,13 @@ fn work(queue: &Queue) {
         if waiting.reply.is_closed() {
             continue;
         }
-        let outcome = if waiting.since.elapsed() > PATIENCE {
+        let waited = waiting.since.elapsed();
+        HASH_WAIT.took("", waited);
+        let outcome = if waited > PATIENCE {
+            HASHES_REFUSED.count("");
             Err(Busy)
         } else {
-            hash(&waiting.job, &mut buffer).ok_or(Busy)
+            HASH_SECONDS.time("", || hash(&waiting.job, &mut buffer)).ok_or(Busy)
         };
         let _ = waiting.reply.send(outcome);
     }

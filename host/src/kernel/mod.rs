@@ -28,6 +28,7 @@ mod reload;
 mod remembered;
 mod reseal;
 mod seal;
+mod state;
 mod token;
 mod view;
 mod watchdog;
@@ -51,6 +52,7 @@ pub(crate) use people::{Letter, People};
 pub(crate) use place::{HOST, Place};
 pub(crate) use registry::{Mounted, in_use, is_reserved};
 pub(crate) use reload::Changes;
+pub(crate) use state::PluginState;
 pub(crate) use view::View;
 pub(crate) use watchdog::answered;
 

@@ -8,7 +8,10 @@ mod handover;
 mod waiting;
 
 use super::{Call, HOST, Kernel, audit::Origin, people::Letter, quarantine::Watched};
-use crate::records::{decode, encode};
+use crate::{
+    metrics::DELIVERIES,
+    records::{decode, encode},
+};
 use countersign_plugin_api::{Delivery, Draft, Event, Page, Problem, Refusal, Time, Undelivered};
 use handover::hand_over;
 use parking_lot::Mutex;
@@ -104,6 +107,17 @@ impl Outbox {
             tokio::time::sleep(after).await;
             let _ = outbox.announced.send((key, turn));
         });
+    }
+
+    /// How many messages wait, and since when the oldest of them does.
+    pub(super) fn level(&self) -> (usize, Option<Time>) {
+        let waiting = self.waiting.lock();
+        // The name of a message starts with its second, and ends its key.
+        let since = |key: &Vec<u8>| {
+            let at = key.len().checked_sub(16)?;
+            key[at..at + 8].try_into().map(u64::from_be_bytes).ok()
+        };
+        (waiting.len(), waiting.keys().filter_map(since).min().map(Time::from_secs))
     }
 
     /// Begins a turn, if it still counts.
@@ -289,6 +303,12 @@ impl Kernel {
         let Some((id, row)) = self.claim(key).await? else { return Ok(Outcome::Gone) };
         let tries = row.tries;
         let sent = hand_over(delivery.clone(), id, row).await;
+        DELIVERIES.count(match &sent {
+            Ok(()) => "result=\"sent\"",
+            Err(Undelivered::Later(_)) => "result=\"later\"",
+            Err(Undelivered::Never(_)) => "result=\"never\"",
+            Err(Undelivered::Unknown(_)) => "result=\"unknown\"",
+        });
         self.settle(key, tries, sent).await
     }
 

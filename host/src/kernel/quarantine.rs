@@ -1,5 +1,6 @@
 //! Plugins that hang again and again are not called any more.
-use super::watchdog;
+use super::{state::PluginState, watchdog};
+use crate::metrics::{self, STORE_SECONDS};
 use countersign_plugin_api::{
     Batch, Caller, Completion, Context, Decision, Delivery, Found, Gate, Handler, Keys, Latency, Login,
     Message, Page, Problem, Refusal, Request, Secret, Standing, Store, StoreError, Undelivered, Usage,
@@ -9,7 +10,7 @@ use std::{
     sync::{
         Arc,
         atomic::{
-            AtomicBool, AtomicU32,
+            AtomicBool, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Relaxed},
         },
     },
@@ -30,6 +31,10 @@ pub(crate) struct Quarantine {
     inside: AtomicU32,
     hanging: AtomicU32,
     is_on: AtomicBool,
+    /// Calls that ever hung.
+    overdue: AtomicU64,
+    /// Calls in which it was at fault.
+    faults: AtomicU64,
 }
 
 /// Every plugin that was ever linked: as many as were loaded, and no library is unloaded.
@@ -45,6 +50,8 @@ impl Quarantine {
             inside: AtomicU32::new(0),
             hanging: AtomicU32::new(0),
             is_on: AtomicBool::new(false),
+            overdue: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
         });
         all.push(made.clone());
         made
@@ -62,8 +69,19 @@ impl Quarantine {
         self.is_on.load(Relaxed)
     }
 
+    pub(super) fn state(&self) -> PluginState {
+        PluginState {
+            name: self.name.clone(),
+            is_quarantined: self.is_on(),
+            hanging: self.hanging.load(Relaxed),
+            overdue: self.overdue.load(Relaxed),
+            faults: self.faults.load(Relaxed),
+        }
+    }
+
     /// A call has not come back in time.
     pub(super) fn hangs(&self) {
+        self.overdue.fetch_add(1, Relaxed);
         let (plugin, hanging) = (&self.name, self.hanging.fetch_add(1, AcqRel) + 1);
         tracing::error!(target: "countersign::watchdog", plugin, hanging, "a call into the plugin hangs");
         if hanging >= HANGING && !self.is_on.swap(true, AcqRel) {
@@ -124,7 +142,11 @@ impl<T: ?Sized> Watched<T> {
     }
     fn call<R>(&self, call: impl FnOnce(&T) -> Result<R, Refusal>) -> Result<R, Refusal> {
         let _inside = self.quarantine.enter()?;
-        call(&self.inner)
+        let answer = call(&self.inner);
+        if matches!(&answer, Err(refusal) if refusal.problem() == Problem::PluginFault) {
+            self.quarantine.faults.fetch_add(1, Relaxed);
+        }
+        answer
     }
 }
 
@@ -166,7 +188,9 @@ impl Store for Watched<dyn Store> {
         self.inner.latency()
     }
     fn get(&self, keys: &Keys<'_>, found: &mut Found) -> Result<(), StoreError> {
-        self.ask(|store| store.get(keys, found))
+        let got = STORE_SECONDS.time(metrics::GET, || self.ask(|store| store.get(keys, found)));
+        metrics::failed("get", got);
+        got
     }
     fn apply(&self, batch: Batch, done: Completion) {
         match self.quarantine.enter() {
@@ -181,7 +205,10 @@ impl Store for Watched<dyn Store> {
         limit: usize,
         page: &mut Page,
     ) -> Result<(), StoreError> {
-        self.ask(|store| store.scan(prefix, after, limit, page))
+        let ask = || self.ask(|store| store.scan(prefix, after, limit, page));
+        let scanned = STORE_SECONDS.time(metrics::SCAN, ask);
+        metrics::failed("scan", scanned);
+        scanned
     }
     fn usage(&self) -> Result<Usage, StoreError> {
         self.ask(<dyn Store>::usage)

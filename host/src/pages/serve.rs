@@ -10,7 +10,7 @@ use crate::{
     api,
     app::Host,
     auth::{self, Reply},
-    http::{Call as Http, refused},
+    http::{Call as Http, Pattern, refused},
     sessions,
 };
 use axum::{
@@ -32,7 +32,9 @@ pub(crate) async fn answer(State(host): State<Arc<Host>>, http: Http) -> Respons
     let locale = pages.locale(&http.headers);
     let looks = http.method == Method::GET || http.method == Method::HEAD;
     if let Some(asset) = pages.asset(http.uri.path()).filter(|_| looks) {
-        return asset.response();
+        let mut response = asset.response();
+        Pattern::of("files of pages").mark(&mut response);
+        return response;
     }
     if let Some(html) = pages.reference(locale).filter(|_| looks && http.uri.path() == REFERENCE) {
         return reference(html);
@@ -48,13 +50,15 @@ pub(crate) async fn answer(State(host): State<Arc<Host>>, http: Http) -> Respons
         Method::POST => request.post().await,
         _ => Err(Problem::MethodNotAllowed.into()),
     };
-    answer.unwrap_or_else(|refusal| {
+    let mut response = answer.unwrap_or_else(|refusal| {
         let mut response = pages.error(locale, &refusal);
         if refusal.problem() == Problem::MethodNotAllowed {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
         }
         response
-    })
+    });
+    Pattern::of(page.path.as_str()).mark(&mut response);
+    response
 }
 
 /// One request for one page.

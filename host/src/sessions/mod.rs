@@ -6,6 +6,7 @@
 use crate::{
     accounts::{self, Account},
     kernel::{Call, Granted, HOST, Place},
+    metrics,
     records::{decode, encode},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -198,6 +199,7 @@ pub(crate) fn create(call: &Call<'_>, account: &Account, new: New<'_>) -> Result
         return Err(StoreError::Corrupt.into());
     }
     save(call, id, &row)?;
+    call.count_session(if row.standard { metrics::STANDARD } else { metrics::PENDING });
     Ok(Granted {
         caller: Caller { subject: account.subject(), session: row.session(id) },
         token: Some(token),
@@ -245,6 +247,7 @@ pub(crate) fn elevate(call: &Call<'_>, subject: &str, id: &str, amr: &str) -> Re
     row.prove(call, amr);
     let token = row.renew(call, id);
     save(call, id, &row)?;
+    call.count_session(metrics::ELEVATED);
     Ok(Granted {
         caller: Caller { subject: account.subject(), session: row.session(id) },
         token: Some(token),

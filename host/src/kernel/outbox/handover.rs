@@ -1,5 +1,6 @@
 //! One call of the delivery: off every request's path, and given up when it does not come back.
 use super::{Row, Watchful};
+use crate::metrics::DELIVERY_SECONDS;
 use countersign_plugin_api::{Delivery, Message, Secret, Time, Undelivered};
 use std::time::Duration;
 
@@ -10,14 +11,15 @@ const PATIENCE: Duration = Duration::from_secs(45);
 pub(super) async fn hand_over(delivery: Watchful, id: String, row: Row) -> Result<(), Undelivered> {
     let quarantine = delivery.quarantine().clone();
     let mut call = tokio::task::spawn_blocking(move || {
-        delivery.send(&Message {
+        let message = Message {
             id: &id,
             to: &row.to,
             subject: &row.subject,
             text: Secret::new(row.text.as_str()),
             html: row.html.as_deref().map(Secret::new),
             expires_at: Time::from_secs(row.expires_at),
-        })
+        };
+        DELIVERY_SECONDS.time("", || delivery.send(&message))
     });
     let uncertain = |why: String| Err(Undelivered::Unknown(why));
     if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut call).await {
