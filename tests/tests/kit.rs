@@ -27,7 +27,7 @@ fn no_shipped_crate_has_a_feature_or_a_dependency_for_tests() {
     let metadata = metadata(root()).expect("cargo describes the workspace");
     for package in metadata["packages"].as_array().expect("packages") {
         let name = package["name"].as_str().expect("a name");
-        if ["countersign-tests", "countersign-test-kit", "xtask", "siege"].contains(&name) {
+        if ["countersign-tests", "countersign-test-kit", "xtask", "siege", "bench"].contains(&name) {
             continue;
         }
         let dependencies = package["dependencies"].as_array().expect("dependencies");

@@ -18,6 +18,8 @@ const TOOLS: &str = "xtask";
 const APPLICATION: &str = "embed-axum";
 /// Attacks on the product: like the tests it may use everything, and nothing uses it.
 const SIEGE: &str = "siege";
+/// Measures the product, in the same position.
+const BENCH: &str = "bench";
 /// To print is what it does, and its source is the listing of the README, without an attribute.
 const PRINTS: &str = "hello-delivery";
 
@@ -38,7 +40,7 @@ fn everybody_depends_on_the_interface_and_on_nobody_else() {
             // The kit is for its test.
             APPLICATION => &[API, HOST, KIT],
             // Last of all; nobody's rules below let anything depend on it.
-            TESTS | SIEGE => continue,
+            TESTS | SIEGE | BENCH => continue,
             _ => &[API],
         };
         for dependency in package.dependencies.iter().filter(|name| ours.contains(name.as_str())) {
@@ -162,7 +164,7 @@ fn packages() -> Vec<Package> {
 }
 
 fn is_plugin(package: &Package) -> bool {
-    ![API, HOST, KIT, TESTS, TOOLS, APPLICATION, SIEGE].contains(&package.name.as_str())
+    ![API, HOST, KIT, TESTS, TOOLS, APPLICATION, SIEGE, BENCH].contains(&package.name.as_str())
 }
 
 fn is_abi(file: &Path) -> bool {

@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: what a change must pass.
 use crate::{
-    artifacts, demo, fixtures,
+    artifacts, bench, demo, fixtures,
     project::{self, cargo, root, shown},
     siege, test, tools,
 };
@@ -26,6 +26,8 @@ pub fn run() -> Result<()> {
     // Small: that every campaign works, and nothing falls short that does not take a quiet machine to judge.
     println!("== cargo xtask siege --debug --scale 0.004");
     siege::small(&built)?;
+    println!("== cargo xtask bench --debug --scale 0.001");
+    bench::small(&built)?;
     // Last, so that the summary of the tests closes the output.
     test::run(&[])
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
-use xtask::{artifacts, ci, demo, dist, fuzz, qr, sanitize, siege, site, test};
+use xtask::{artifacts, bench, ci, demo, dist, fuzz, qr, sanitize, siege, site, test};
 
 /// Builds, tests and shows Countersign. Nothing but a Rust toolchain and a C compiler is needed to start.
 #[derive(Parser)]
@@ -65,6 +65,10 @@ enum Command {
     ///
     /// Miri comes with a nightly toolchain of its own, which rustup puts under target/tools. valgrind is a Debian package.
     Sanitize(sanitize::Sanitize),
+    /// Measures a host and its stores beside a bare server in the same run, and compares with the goals
+    ///
+    /// Throughput, CPU for each request, latencies, memory, starts. A table for people, or JSON. Takes a quiet machine.
+    Bench(bench::Bench),
     /// Renders README and docs into target/site: HTML without JavaScript, for a browser or any web server
     Site,
     /// Draws the QR code of an enrolment: reads the answer of `totp/enroll` from standard input
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         Command::Siege(siege) => siege::run(&siege),
         Command::Fuzz(fuzz) => fuzz::run(&fuzz),
         Command::Sanitize(sanitize) => sanitize::run(&sanitize),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Site => site::run(),
         Command::Qr => qr::from_stdin(),
     };
