@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: builds what is measured, and what measures.
 use crate::{
     artifacts::{self, Artifacts, VARIABLE},
-    project::{self, cargo, shown},
+    project::{self, cargo, shown, target_dir},
 };
 use anyhow::Result;
 use clap::Args;
@@ -43,7 +43,7 @@ pub fn run(bench: &Bench) -> Result<()> {
 /// So small that it is only seen to work, with the client among [`artifacts::everything`].
 pub fn small(built: &Artifacts) -> Result<()> {
     let bench = Bench { rows: Vec::new(), scale: 0.001, json: false, docs: None, debug: true };
-    measure(&bench, project::command(built.dir().join("bench")), built)
+    measure(&bench, project::command(target_dir()?.join("debug/bench")), built)
 }
 
 fn measure(bench: &Bench, mut command: Command, built: &Artifacts) -> Result<()> {
