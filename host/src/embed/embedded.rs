@@ -71,6 +71,7 @@ struct Inner {
 }
 
 impl Embedded {
+    #[expect(clippy::too_many_arguments, reason = "the parts of one whole, each made elsewhere")]
     pub(super) fn new(
         kernel: Arc<Kernel>,
         accounts: Arc<dyn Accounts>,

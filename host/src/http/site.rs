@@ -14,12 +14,13 @@ pub struct Site {
     others: Vec<Host>,
     trusts: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
     forms: Box<dyn Fn(&str) -> bool + Send + Sync>,
-    refusing: Box<dyn Fn(&Parts) -> Option<Refuse> + Send + Sync>,
+    refusing: Refusing,
     development: bool,
 }
 
 /// How a refusal is shown to whoever has sent a request.
 pub(crate) type Refuse = Box<dyn Fn(&Refusal) -> Response<Body> + Send + Sync>;
+type Refusing = Box<dyn Fn(&Parts) -> Option<Refuse> + Send + Sync>;
 
 /// A host as it stands in `Host` and in origins. Its name is compared without regard to case.
 #[derive(Debug, Clone)]
