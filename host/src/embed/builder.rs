@@ -131,7 +131,7 @@ async fn start(
         config: &config.pages,
         served: false,
         registration: config.registration,
-        sends_mail: kernel.delivery().is_some(),
+        sends_mail: kernel.sends_mail(),
         has_route: &|_, _| true,
         openapi: None,
     };
