@@ -10,9 +10,11 @@ pub use crate::{
 mod tests {
     use std::{fs, path::Path};
 
+    type Target = fn(&[u8]);
+
     #[test]
     fn corpora() {
-        let targets: [(&str, fn(&[u8])); 4] = [
+        let targets: [(&str, Target); 4] = [
             ("cookie", super::cookie),
             ("elf", super::elf),
             ("otpauth", super::import),

@@ -63,9 +63,11 @@ fn every_requirement_names_tests_that_exist() {
     assert_eq!(rows, BTreeSet::from(REQUIRED));
 }
 
-/// What comes from outside: each crate's name, its licences, whether this workspace asks for it itself, and the kinds of
-/// its targets.
-fn crates_of_others() -> Vec<(String, String, bool, BTreeSet<String>)> {
+/// A crate from outside: its name, its licences, whether this workspace asks for it itself, and the kinds of its targets.
+type Crate = (String, String, bool, BTreeSet<String>);
+
+/// What comes from outside.
+fn crates_of_others() -> Vec<Crate> {
     let words =
         ["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"];
     let output = cargo().args(words).current_dir(root()).output().expect("cargo describes the workspace");
@@ -108,14 +110,14 @@ fn all_the_code_that_is_trusted_is_said_to_be() {
     let names =
         |rows: &[(String, String)]| rows.iter().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>();
     let crates = crates_of_others();
-    let those = |is: &dyn Fn(&(String, String, bool, BTreeSet<String>)) -> bool| {
+    let those = |is: &dyn Fn(&Crate) -> bool| {
         crates.iter().filter(|one| is(one)).map(|one| one.0.clone()).collect::<BTreeSet<_>>()
     };
     let mut direct = rows("In the host and its plugins");
     direct.extend(rows("In tests, tools and examples"));
     assert_eq!(names(&direct), those(&|one| one.2), "the crates that are asked for");
     for (name, licence) in &direct {
-        let has = |one: &&(String, String, bool, BTreeSet<String>)| one.0 == *name && one.1 == *licence;
+        let has = |one: &&Crate| one.0 == *name && one.1 == *licence;
         assert!(crates.iter().any(|one| has(&one)), "{name} is not under {licence}");
     }
     let of_kind = |kind: &str| those(&|one| one.3.contains(kind));
