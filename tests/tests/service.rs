@@ -121,7 +121,10 @@ from prometheus_client.parser import text_string_to_metric_families as families
 print(json.dumps({f.name + ('_total' if f.type == 'counter' else ''): [f.type, f.documentation,
     [[s.name, s.labels, s.value] for s in f.samples]] for f in families(sys.stdin.read())}))";
 
-struct Scrape(BTreeMap<String, (String, String, Vec<(String, BTreeMap<String, String>, f64)>)>);
+/// A name, its labels, a value.
+type Sample = (String, BTreeMap<String, String>, f64);
+
+struct Scrape(BTreeMap<String, (String, String, Vec<Sample>)>);
 
 impl Scrape {
     fn of(address: SocketAddr) -> (Self, String) {

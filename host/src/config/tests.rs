@@ -87,11 +87,11 @@ fn an_entry_whose_pin_cannot_be_read_is_not_an_unpinned_one() {
 fn a_refused_file_is_told_of_tables_that_no_library_reads() {
     let folder = Folder::new();
     let plugins = "[[plugin]]\nfile = \"liba_factor-1a2b3c4d.so\"\n";
-    folder.file("c.toml", format!("{LEAST}[a-factor]\n[metrics]\n{plugins}"));
+    folder.file("c.toml", format!("{LEAST}[a-factor]\n[telemetry]\n{plugins}"));
     assert!(Config::load(&folder.0.join("c.toml")).is_ok(), "their libraries say better whose they are");
-    folder.file("c.toml", format!("{LEAST}colour = 1\n[a-factor]\n[metrics]\n{plugins}"));
+    folder.file("c.toml", format!("{LEAST}colour = 1\n[a-factor]\n[telemetry]\n{plugins}"));
     let said = refusal(&folder);
-    assert!(said.contains("`store.colour`") && said.contains("`metrics`"), "{said}");
+    assert!(said.contains("`store.colour`") && said.contains("`telemetry`"), "{said}");
     assert!(!said.contains("`a-factor`"), "{said}");
 }
 
