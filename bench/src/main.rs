@@ -7,7 +7,7 @@
 //! # Modules
 //!
 //! [`http`]: hosts under load · [`stores`]: the stores' libraries · [`growth`]: with a million accounts in them ·
-//! [`start`]: starts and memory · [`load`]: the client · [`hello`]: the bare server · [`reference`]: one written by hand · [`people`]: accounts ·
+//! [`start`]: starts and memory · [`load`]: the client · [`hello`]: the bare server · [`mod@reference`]: one written by hand · [`people`]: accounts ·
 //! [`process`]: what a process uses · [`report`], [`plot`], [`docs`]: what is said of it
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command that talks to a person")]

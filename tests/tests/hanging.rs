@@ -173,7 +173,7 @@ fn what_a_gate_ends_at_a_login_stays_ended_and_the_new_session_lives() {
     let mut first = host.browser();
     assert_eq!(post(&mut first, "/register", &user()).status, 201);
     assert_eq!(get(&mut first, &api("/me")).status, 200);
-    for mut next in [host.browser(), host.program()] {
+    for mut next in [host.browser(), host.browser()] {
         assert_eq!(post(&mut next, "/login", &user()).status, 200);
         assert_eq!(get(&mut next, &api("/me")).status, 200);
         assert_eq!(get(&mut first, &api("/me")).status, 401);
