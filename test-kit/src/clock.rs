@@ -54,6 +54,15 @@ impl Clock {
     }
 }
 
+/// Removes what libfaketime leaves in shared memory of a process that was killed, under its id: `faketime` refuses to
+/// start in a later process that has the same.
+pub(crate) fn forget(process: u32) {
+    for name in ["faketime_shm_", "sem.faketime_sem_"] {
+        // A process that had the machine's clock, or ended by itself, has left nothing.
+        let _ = fs::remove_file(format!("/dev/shm/{name}{process}"));
+    }
+}
+
 /// The machine's time.
 pub(crate) fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("the machine's clock is after 1970").as_secs()
@@ -63,7 +72,7 @@ pub(crate) fn unix() -> u64 {
 fn library() -> &'static str {
     static LIBRARY: OnceLock<String> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        // It shares memory under its process id, and gives up when a process that was killed has left some there.
+        // It gives up when a process with the same id was killed and has left its shared memory, as others' do.
         (0..20).find_map(|_| preloaded()).expect("faketime preloads its library")
     })
 }

@@ -1,5 +1,6 @@
 //! Certificates that are made in the run: right ones, and wrong ones of each kind.
 use crate::tools::command;
+use countersign_test_kit::Clock;
 use std::{
     fs,
     path::PathBuf,
@@ -42,14 +43,14 @@ impl Authority {
     }
     /// A certificate for a name, good since an hour ago and for two days less that. (`now` may lie in the next second.)
     pub fn certificate(&self, name: &str) -> Certificate {
-        self.sign(name, "1 hour ago")
+        self.sign(name, -3_600)
     }
-    /// One that was good for two days in the year 2020.
+    /// One that was good for two days, a year ago.
     pub fn expired(&self, name: &str) -> Certificate {
-        self.sign(name, "2020-01-01")
+        self.sign(name, -365 * 86_400)
     }
 
-    fn sign(&self, name: &str, when: &str) -> Certificate {
+    fn sign(&self, name: &str, ahead: i64) -> Certificate {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Relaxed);
         let [key, request, extensions, chain] =
@@ -59,8 +60,10 @@ impl Authority {
         succeed(openssl.arg("-keyout").arg(&key).arg("-out").arg(&request));
         let text = format!("basicConstraints=CA:FALSE\nsubjectAltName=DNS:{name}\n");
         fs::write(&extensions, text).expect("a file");
-        let mut openssl = command("faketime");
-        openssl.args([when, "openssl", "x509", "-req", "-days", "2"]);
+        let mut openssl = command("openssl");
+        let clock = Clock::new(self.path("clock"));
+        clock.set(ahead);
+        clock.preload(openssl.args(["x509", "-req", "-days", "2"]));
         openssl.arg("-in").arg(&request).arg("-extfile").arg(&extensions);
         openssl.arg("-CA").arg(self.file()).arg("-CAkey").arg(self.path("ca.key"));
         succeed(openssl.arg("-out").arg(&chain));
