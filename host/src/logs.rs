@@ -2,45 +2,68 @@
 //!
 //! Whatever an event carries, it is one line and moves no cursor: every control character is escaped, in JSON
 //! those beyond ASCII too.
-use crate::metrics::LOG_LINES;
-use clap::ValueEnum;
+use crate::{
+    config::{LogConfig, LogFormat as Format},
+    metrics::LOG_LINES,
+};
 use countersign_plugin_api::Time;
 use serde_json::{Map, Value};
 use std::{
     fmt::{self, Write as _},
     io::{IsTerminal, Write as _},
+    sync::OnceLock,
     time::{SystemTime, UNIX_EPOCH},
 };
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
+    level_filters::LevelFilter,
     span,
 };
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    EnvFilter, Layer, Registry,
     layer::{Context, SubscriberExt},
     registry::LookupSpan,
+    reload,
 };
 
-/// How lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// An object a line.
-    Json,
-    /// Text for people.
-    Pretty,
+/// The filter that a reload of the configuration changes; none where something else has said what is logged.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// What a text like `info,countersign::http=warn` says is logged; the error is a sentence about it.
+pub(crate) fn filter(text: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(text).map_err(|error| {
+        format!("`{text}` must say what to log, like \"info\" or \"info,countersign::http=warn\": {error}")
+    })
 }
 
-/// Sends events to stderr from here on, and panics to the events. `level` wins over `RUST_LOG`.
-pub(crate) fn start(format: Option<Format>, level: Option<&str>) -> Result<(), String> {
-    let filter = match level {
-        Some(level) => EnvFilter::try_new(level).map_err(|error| format!("--log-level {level}: {error}"))?,
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+/// The same, where the file is to say it for good: with a level for whatever is not named. Without one nothing else is
+/// logged, as after a slip such as `verbose`, which is a part's name as well as any.
+pub(crate) fn lasting(text: &str) -> Result<(), String> {
+    filter(text)?;
+    let has_level = text.split(',').any(|part| {
+        let part = part.trim();
+        !part.is_empty() && part.parse::<LevelFilter>().is_ok()
+    });
+    let missing =
+        || format!("`{text}` names no level, so nothing but its parts is logged: begin with \"info,\"");
+    has_level.then_some(()).ok_or_else(missing)
+}
+
+/// Sends events to stderr from here on, and panics to the events. The command line wins over the environment, and that
+/// over the configuration.
+pub(crate) fn start(format: Option<Format>, level: Option<&str>, config: &LogConfig) -> Result<(), String> {
+    let variable = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    let said = level.map(|text| ("--log-level", text)).or(variable.as_deref().map(|text| ("RUST_LOG", text)));
+    let wanted = match said {
+        Some((place, text)) => filter(text).map_err(|why| format!("{place}: {why}"))?,
+        None => filter(&config.level)?,
     };
+    let (wanted, handle) = reload::Layer::new(wanted);
     let terminal = std::io::stderr().is_terminal();
-    let format = format.unwrap_or(if terminal { Format::Pretty } else { Format::Json });
+    let format = format.or(config.format).unwrap_or(if terminal { Format::Pretty } else { Format::Json });
     let subscriber =
-        tracing_subscriber::registry().with(Lines { format, write: to_stderr }.with_filter(filter));
+        tracing_subscriber::registry().with(Lines { format, write: to_stderr }.with_filter(wanted));
     tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())?;
     // A message that was formatted may hold a secret; a literal cannot.
     std::panic::set_hook(Box::new(|info| {
@@ -48,7 +71,19 @@ pub(crate) fn start(format: Option<Format>, level: Option<&str>) -> Result<(), S
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(target: "countersign::panic", place, "panic: {literal}");
     }));
+    if said.is_none() {
+        let _ = FILTER.set(handle);
+    }
     Ok(())
+}
+
+/// Logs what the configuration says now, unless the command line or the environment have said it.
+pub(crate) fn follow(config: &LogConfig) {
+    if let Some(handle) = FILTER.get()
+        && let Ok(wanted) = filter(&config.level)
+    {
+        let _ = handle.reload(wanted);
+    }
 }
 
 struct Lines<W> {
@@ -225,6 +260,27 @@ mod tests {
         assert_eq!((&read["level"], &read["target"]), (&"info".into(), &"real".into()));
         assert!(read["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{json}");
         assert!(pretty.ends_with(" INFO  real: m level=error target=forged time=1\n"), "{pretty}");
+    }
+
+    #[test]
+    fn what_is_logged_is_a_level_and_others_for_parts() {
+        for text in ["info", "warn,countersign::http=info", "off", "countersign=debug"] {
+            assert!(filter(text).is_ok(), "{text}");
+        }
+        for text in ["info,countersign::http=loud", "a=b=c"] {
+            assert!(filter(text).is_err_and(|why| why.contains(text)), "{text}");
+        }
+        for (text, is_lasting) in [
+            ("info", true),
+            ("OFF", true),
+            ("countersign::http=warn, debug", true),
+            ("verbose", false),
+            ("countersign=debug", false),
+            ("countersign=debug,", false),
+            ("info,a=b=c", false),
+        ] {
+            assert_eq!(lasting(text).is_ok(), is_lasting, "{text}");
+        }
     }
 
     #[test]

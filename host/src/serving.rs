@@ -13,6 +13,7 @@ use crate::{
     control::Refused,
     http::App,
     kernel::{Changes, Ring, StartError, Strictness},
+    logs,
     metrics::{DONE, REFUSED, RELOADS},
     notify::Manager,
 };
@@ -124,6 +125,7 @@ impl Serving {
         self.app.send_replace(Arc::new(app));
         self.host.send_replace(host.clone());
         host.kernel.deliver();
+        logs::follow(&host.config.log);
         Ok(changes)
     }
 

@@ -1,4 +1,5 @@
 //! A host among what operators run: a service manager, the unit that starts it, Prometheus.
+use countersign_test_kit::server::Server;
 use countersign_tests::{
     Artifacts, Host, Site, exchange,
     markdown::{blocks, read},
@@ -79,6 +80,63 @@ fn a_service_manager_is_told_of_every_turn() {
     fs::write(host.site().config(), config).expect("a configuration");
     host.stop();
     told(&manager, "STOPPING=1");
+}
+
+/// The last lines of the log, once it has that.
+#[track_caller]
+fn logged(host: &Host, from: usize, what: &str) -> String {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let log = host.log().split_off(from);
+        if log.contains(what) {
+            return log;
+        }
+        assert!(Instant::now() < give_up, "{what} is not in the log\n{log}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_log_is_what_the_command_line_says_then_the_environment_then_the_file() {
+    let site = Site::with_store("memory").with("log.format", "pretty").with("log.level", "warn");
+    let host = site.start();
+    let ask = |host: &Host| host.browser().ask("GET /session", Value::Null).refused(401, "session-required");
+    let reload = |host: &Host| assert!(host.site().run(&["reload"]).status.success(), "{}", host.log());
+    ask(&host);
+    assert!(!host.log().contains(" INFO "), "{}", host.log());
+    // A reload changes the level, and what it refuses changes nothing.
+    host.site().set("log.level", "info,countersign::http=off");
+    reload(&host);
+    logged(&host, 0, " INFO  countersign: reloaded ");
+    ask(&host);
+    host.site().set("log.level", "verbose");
+    assert_eq!(host.site().run(&["reload"]).status.code(), Some(2));
+    host.site().set("log.level", "info");
+    reload(&host);
+    assert!(!host.log().contains("/api/auth/session"), "{}", host.log());
+    ask(&host);
+    logged(&host, 0, "/api/auth/session");
+
+    // Another level of the file is no news to whom the environment or the command line has told one.
+    let site = host.stop().with_variable("RUST_LOG", "off");
+    let from = site.log().len();
+    let host = site.start();
+    ask(&host);
+    reload(&host);
+    assert_eq!(host.log().len(), from, "{}", host.log());
+    let site = host.kill();
+    let output = site.command(&["serve", "--log-level", "a=b=c"]).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("--log-level: `a=b=c` must say"), "{said}");
+    let site = site.with_variable("RUST_LOG", "a=b=c");
+    assert!(site.refuses().contains("RUST_LOG: `a=b=c` must say"), "{}", site.log());
+    let mut serve = site.serve();
+    serve.args(["--log-level", "info", "--log-format", "json"]);
+    let server = Server::start(&mut serve, site.address()).expect("it starts");
+    let line = site.log().lines().find(|line| line.starts_with('{')).map(str::to_owned);
+    let read: Value = serde_json::from_str(&line.expect("a line of JSON")).expect("JSON");
+    assert_eq!(read["level"], "info");
+    server.stop().expect("it stops");
 }
 
 /// What the unit says at its head is what the page says.

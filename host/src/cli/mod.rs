@@ -183,10 +183,10 @@ struct Serve {
     /// Start although LD_PRELOAD, LD_AUDIT or LD_LIBRARY_PATH is set, and say so in the log.
     #[arg(long)]
     allow_preload: bool,
-    /// How the log looks. [default: pretty on a terminal, else json]
+    /// How the log looks; wins over the configuration. [default: pretty on a terminal, else json]
     #[arg(long, value_enum)]
-    log_format: Option<crate::logs::Format>,
-    /// What is logged, as RUST_LOG says it; wins over it.
+    log_format: Option<crate::config::LogFormat>,
+    /// What is logged, as RUST_LOG says it; wins over that, and that over the configuration.
     #[arg(long, value_name = "FILTER")]
     log_level: Option<String>,
 }

@@ -1,11 +1,10 @@
 //! `serve`: the host, from its first look at the environment to the last answer.
 use super::{Failure, Serve, check, host::runtime};
 use crate::{
-    config::Config,
+    config::{Config, LogFormat},
     control::{Control, DataDir},
     http::{App, Server, ServerLimits},
-    logs::{self, Format},
-    metrics,
+    logs, metrics,
     notify::Manager,
     serving::Serving,
 };
@@ -35,13 +34,13 @@ pub(super) fn run(file: &Path, args: &Serve, json: bool) -> Result<(), Failure> 
             "the environment sets {names}, by which other code than the pinned plugins runs in this process: unset it, or say --allow-preload"
         )));
     }
-    let format = args.log_format.or(json.then_some(Format::Json));
-    logs::start(format, args.log_level.as_deref()).map_err(Failure::usage)?;
+    let config = check::whole(file, args.dev)?;
+    let format = args.log_format.or(json.then_some(LogFormat::Json));
+    logs::start(format, args.log_level.as_deref(), &config.log).map_err(Failure::usage)?;
     if !preloads.is_empty() {
         let names = preloads.join(", ");
         tracing::warn!(target: "countersign", names, "code that no pin names may run in this process (--allow-preload)");
     }
-    let config = check::whole(file, args.dev)?;
     if args.dev {
         tracing::warn!(target: "countersign", "development: plugins need no pin, and every answer is marked");
     }

@@ -88,6 +88,8 @@ pub struct Config {
     pub openapi: bool,
     /// Where metrics are read, if they are; whoever reaches it reads them.
     pub metrics: Option<SocketAddr>,
+    /// The log.
+    pub log: LogConfig,
     /// The name under which a plugin registers the store.
     pub store: String,
     /// The name under which a plugin registers the delivery, if mail is sent.
@@ -138,6 +140,24 @@ pub struct PagesConfig {
     pub accent: Accent,
     /// Templates and texts that take the place of those that are built in; absolute.
     pub templates: Option<PathBuf>,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How lines look; if it is not said, for people on a terminal and as JSON elsewhere.
+    pub format: Option<LogFormat>,
+    /// What is logged: a level, and others for parts of the host, as `RUST_LOG` says it.
+    pub level: String,
+}
+
+/// How the lines of the log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// An object a line.
+    Json,
+    /// Text for people.
+    Pretty,
 }
 
 /// A colour, as `#rrggbb`.
@@ -234,7 +254,7 @@ impl Config {
 
     /// The keys of the file that concern the host `countersign` alone, and no embedded kernel.
     pub(crate) fn not_for_an_embedder(&self) -> Vec<&str> {
-        const HOSTS: [&str; 5] = ["listen", "registration", "openapi", "session", "metrics"];
+        const HOSTS: [&str; 6] = ["listen", "registration", "openapi", "session", "metrics", "log"];
         let keys = self.document.root.iter().map(|entry| entry.key.as_str());
         keys.filter(|key| HOSTS.contains(key)).collect()
     }

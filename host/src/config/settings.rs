@@ -1,13 +1,14 @@
 //! The host's own tables, key by key.
 use super::{
-    Accent, Config, Document, Env, PagesConfig, PasswordConfig, PluginEntry, Problem, Problems, PublicUrl,
-    Registration, SessionConfig,
+    Accent, Config, Document, Env, LogConfig, LogFormat, PagesConfig, PasswordConfig, PluginEntry, Problem,
+    Problems, PublicUrl, Registration, SessionConfig,
     address::AllowedHost,
     read::{Reader, Table, expected},
     seed,
     tree::{Node, Syntax},
     values::{duration, file_name, flag, kibibytes, parsed, path, sha256, text, whole},
 };
+use crate::logs;
 use countersign_plugin_api::manifest::is_name;
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -17,7 +18,7 @@ use std::{
 };
 
 /// The names at the top of the file that are the host's, and so no plugin's.
-pub(super) const OWN: [&str; 18] = [
+pub(super) const OWN: [&str; 19] = [
     "listen",
     "public_url",
     "allowed_hosts",
@@ -32,6 +33,7 @@ pub(super) const OWN: [&str; 18] = [
     "password",
     "pages",
     "metrics",
+    "log",
     "store",
     "delivery",
     "mail",
@@ -97,6 +99,7 @@ pub(super) fn read(
         pages: pages(root.table("pages"), folder),
         openapi: root.read("openapi", flag).unwrap_or(true),
         metrics: metrics_listen,
+        log: log(root.table("log")),
         store: {
             let mut store = root.table("store");
             let named =
@@ -204,6 +207,28 @@ fn pages(mut table: Table<'_>, folder: &Path) -> PagesConfig {
     };
     table.finish();
     pages
+}
+
+fn log(mut table: Table<'_>) -> LogConfig {
+    let level = |node: &Node| {
+        let level = text(node)?;
+        logs::lasting(&level).map(|()| level)
+    };
+    let log = LogConfig {
+        format: table.read("format", log_format),
+        level: table.read("level", level).unwrap_or_else(|| "info".into()),
+    };
+    table.finish();
+    log
+}
+
+fn log_format(node: &Node) -> Result<LogFormat, String> {
+    match node.text() {
+        Some("json") => Ok(LogFormat::Json),
+        Some("pretty") => Ok(LogFormat::Pretty),
+        Some(other) => Err(format!("`{other}` must be \"json\" or \"pretty\"")),
+        None => Err(expected("\"json\" or \"pretty\"", node)),
+    }
 }
 
 /// A name under which a plugin can have registered something.

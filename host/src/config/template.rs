@@ -50,6 +50,13 @@ registration = "{registration}"
 #accent    = "#0b5f8a"          # made darker or lighter where it could not be read
 #templates = "templates"        # a folder with templates and texts of your own
 
+#[metrics]                      # for Prometheus; whoever reaches the address reads them
+#listen = "127.0.0.1:9100"
+
+#[log]
+#format = "json"                # or "pretty"; absent: pretty on a terminal
+#level  = "info"                # or, by part, "info,countersign::http=warn"
+
 [store]
 use = "sqlite"                  # or "memory", with the plugin that brings it
 

@@ -1,6 +1,6 @@
 //! Files that are not read, and objections as plugins make them.
 use super::{
-    Config, Problem, Registration,
+    Config, LogConfig, Problem, Registration,
     golden::{Folder, env, examined},
 };
 use serde::Deserialize;
@@ -32,6 +32,7 @@ fn defaults_are_closed_and_paths_start_from_the_file() {
     assert_eq!(config.session.absolute_ttl, Duration::from_hours(12));
     assert_eq!((config.password.memory_kib, config.password.iterations), (19 * 1024, 2));
     assert_eq!((config.password.parallelism, config.password.max_concurrent_hashes), (1, 2));
+    assert_eq!(config.log, LogConfig { format: None, level: "info".into() });
     assert!(config.plugins.is_empty() && config.trusted_proxies.is_empty() && config.delivery.is_none());
 }
 
@@ -238,4 +239,5 @@ fn the_reference_shows_the_defaults() {
     assert_eq!((shown.session, shown.password, shown.pages), (least.session, least.password, least.pages));
     assert_eq!((shown.audit_retention, shown.mail_templates), (least.audit_retention, least.mail_templates));
     assert_eq!((shown.store, shown.delivery), (least.store, least.delivery));
+    assert_eq!((shown.metrics, shown.log), (least.metrics, least.log));
 }

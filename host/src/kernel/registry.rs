@@ -19,6 +19,7 @@ const RESERVED: &[&str] = &[
     "audit",
     "password",
     "metrics",
+    "log",
     "store",
     "delivery",
     "plugin",
