@@ -137,30 +137,57 @@ impl Memory {
         self.lock_mask(keys.fold(0, |mask, key| mask | 1 << shard_of(key)))
     }
     fn lock_mask(&self, mask: u64) -> Locked<'_> {
+        if mask.is_power_of_two() {
+            return Locked {
+                mask,
+                guards: Guards::One([lock(&self.shards[mask.trailing_zeros() as usize])]),
+            };
+        }
         let mut guards = Vec::with_capacity(mask.count_ones() as usize);
         let mut rest = mask;
         while rest != 0 {
             guards.push(lock(&self.shards[rest.trailing_zeros() as usize]));
             rest &= rest - 1;
         }
-        Locked { mask, guards }
+        Locked { mask, guards: Guards::Several(guards) }
     }
 }
 
 /// The locked shards of one call; the mask says which ones.
 struct Locked<'a> {
     mask: u64,
-    guards: Vec<MutexGuard<'a, Shard>>,
+    guards: Guards<'a>,
+}
+
+/// Most batches are about one subject, and then nothing is allocated.
+enum Guards<'a> {
+    One([MutexGuard<'a, Shard>; 1]),
+    Several(Vec<MutexGuard<'a, Shard>>),
+}
+
+impl<'a> Guards<'a> {
+    fn all(&self) -> &[MutexGuard<'a, Shard>] {
+        match self {
+            Self::One(one) => one,
+            Self::Several(several) => several,
+        }
+    }
+    fn all_mut(&mut self) -> &mut [MutexGuard<'a, Shard>] {
+        match self {
+            Self::One(one) => one,
+            Self::Several(several) => several,
+        }
+    }
 }
 
 impl Locked<'_> {
     fn of(&mut self, key: &[u8]) -> &mut Shard {
         let before = self.mask & ((1 << shard_of(key)) - 1);
-        &mut self.guards[before.count_ones() as usize]
+        &mut self.guards.all_mut()[before.count_ones() as usize]
     }
     fn sweep_some(&mut self, now: Time) -> Amount {
         let mut gone = Amount::default();
-        for shard in &mut self.guards {
+        for shard in self.guards.all_mut() {
             gone += shard.sweep_some(now, SWEEP_KEYS);
         }
         gone
@@ -217,7 +244,7 @@ impl Store for Memory {
         // A prefix as long as a home lies in one shard.
         let mask = if prefix.len() < HOME { u64::MAX } else { 1 << shard_of(prefix) };
         let locked = self.lock_mask(mask);
-        let mut parts: Vec<_> = locked.guards.iter().map(|shard| shard.range(lower, prefix)).collect();
+        let mut parts: Vec<_> = locked.guards.all().iter().map(|shard| shard.range(lower, prefix)).collect();
         let mut heads: BinaryHeap<Reverse<Head<'_>>> =
             parts.iter_mut().enumerate().filter_map(|(part, range)| Head::next(part, range)).collect();
         for _ in 0..limit {
