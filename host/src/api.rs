@@ -172,13 +172,13 @@ async fn decide(host: &Host, received: &Http, found: &Found<'_>) -> Result<Reply
 /// The operation of a path and method, or the methods that the path has.
 fn find<'h>(host: &'h Host, path: &str, method: &Method) -> Result<Found<'h>, Vec<String>> {
     let wanted = if *method == Method::HEAD { "GET" } else { method.as_str() };
-    let own: Vec<(&Row, &str)> =
-        auth::ROUTES.iter().filter_map(|row| Some((row, matches(row.path, path)?))).collect();
-    if let Some((row, id)) = own.iter().find(|(row, _)| row.method == wanted) {
-        return Ok(Found::Own(row, (*id).into()));
+    let own = || auth::ROUTES.iter().filter_map(|row| Some((row, matches(row.path, path)?)));
+    if let Some((row, id)) = own().find(|(row, _)| row.method == wanted) {
+        return Ok(Found::Own(row, id.into()));
     }
-    if !own.is_empty() {
-        return Err(own.iter().map(|(row, _)| row.method.to_owned()).collect());
+    let allowed: Vec<String> = own().map(|(row, _)| row.method.to_owned()).collect();
+    if !allowed.is_empty() {
+        return Err(allowed);
     }
     let plugins = host.kernel.routes(path);
     let mounted = plugins.iter().find(|mounted| mounted.route.method == wanted);

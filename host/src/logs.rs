@@ -2,11 +2,14 @@
 //!
 //! Whatever an event carries, it is one line and moves no cursor: every control character is escaped, in JSON
 //! those beyond ASCII too.
+mod members;
+
 use crate::{
     config::{LogConfig, LogFormat as Format},
     metrics::LOG_LINES,
 };
 use countersign_plugin_api::Time;
+use members::{Members, escape, steers};
 use serde_json::{Map, Value};
 use std::{
     fmt::{self, Write as _},
@@ -97,7 +100,7 @@ fn to_stderr(line: &str) {
     let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// What an event or a span carries.
+/// What an event or a span carries, for people: in the order of the names.
 #[derive(Default)]
 struct Fields(Map<String, Value>);
 
@@ -119,84 +122,96 @@ impl Visit for Fields {
     }
 }
 
+/// What a span says of each event in it, as members of an object.
+struct Carried(String);
+
 impl<S, W> Layer<S> for Lines<W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: Fn(&str) + 'static,
 {
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
-        let mut fields = Fields::default();
-        attributes.record(&mut fields);
-        if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(fields);
+        let Some(span) = context.span(id) else { return };
+        match self.format {
+            Format::Json => {
+                let mut line = String::new();
+                attributes.record(&mut Members { line: &mut line, span: Some(span.name()) });
+                span.extensions_mut().insert(Carried(line));
+            }
+            Format::Pretty => {
+                let mut fields = Fields::default();
+                attributes.record(&mut fields);
+                span.extensions_mut().insert(fields);
+            }
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::default();
-        for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(outer) = span.extensions().get::<Fields>() {
-                for (name, value) in &outer.0 {
-                    let name = format!("{}.{name}", span.name());
-                    fields.0.insert(name, value.clone());
-                }
-            }
-        }
-        event.record(&mut fields);
-        let message = match fields.0.remove("message") {
-            Some(Value::String(message)) => message,
-            _ => String::new(),
-        };
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let time = Time::from_secs(since.as_secs()).to_string();
         let time = format!("{}.{:03}Z", time.trim_end_matches('Z'), since.subsec_millis());
-        let (level, target) = (*event.metadata().level(), event.metadata().target());
-        LOG_LINES.count(match level {
-            Level::ERROR => "level=\"error\"",
-            Level::WARN => "level=\"warn\"",
-            Level::INFO => "level=\"info\"",
-            Level::DEBUG => "level=\"debug\"",
-            Level::TRACE => "level=\"trace\"",
-        });
+        let (label, level) = match *event.metadata().level() {
+            Level::ERROR => ("level=\"error\"", "error"),
+            Level::WARN => ("level=\"warn\"", "warn"),
+            Level::INFO => ("level=\"info\"", "info"),
+            Level::DEBUG => ("level=\"debug\"", "debug"),
+            Level::TRACE => ("level=\"trace\"", "trace"),
+        };
+        LOG_LINES.count(label);
         let mut line = match self.format {
-            Format::Json => json(&time, level, target, &message, fields.0),
-            Format::Pretty => pretty(&time, level, target, &message, &fields.0),
+            Format::Json => json(&time, level, event, &context),
+            Format::Pretty => pretty(&time, event, &context),
         };
         line.push('\n');
         (self.write)(&line);
     }
 }
 
-fn json(time: &str, level: Level, target: &str, message: &str, fields: Map<String, Value>) -> String {
-    let text = |text: &str| Value::from(text).to_string();
-    let level = level.as_str().to_ascii_lowercase();
-    let mut line = format!(r#"{{"time":{},"level":{},"target":{}"#, text(time), text(&level), text(target));
-    let _ = write!(line, r#","message":{}"#, text(message));
-    for (name, value) in fields {
-        // A field cannot pass for what the host says of the line.
-        let name =
-            if ["time", "level", "target"].contains(&name.as_str()) { format!("{name}_") } else { name };
-        let _ = write!(line, ",{}:{value}", text(&name));
+fn json<S>(time: &str, level: &str, event: &Event<'_>, context: &Context<'_, S>) -> String
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    // Longer than the line of most requests.
+    let mut line = String::with_capacity(512);
+    for part in ["{\"time\":\"", time, "\",\"level\":\"", level, "\",\"target\":\""] {
+        line.push_str(part);
+    }
+    escape(&mut line, event.metadata().target());
+    line.push('"');
+    event.record(&mut Members { line: &mut line, span: None });
+    for span in context.event_scope(event).into_iter().flatten() {
+        if let Some(Carried(members)) = span.extensions().get() {
+            line.push_str(members);
+        }
     }
     line.push('}');
-    // serde_json escapes what RFC 8259 demands; a terminal also obeys C1 controls and bidirectional marks.
-    line.chars().fold(String::with_capacity(line.len()), |mut out, c| {
-        if steers(c) {
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
-        } else {
-            out.push(c);
-        }
-        out
-    })
+    line
 }
 
-fn pretty(time: &str, level: Level, target: &str, message: &str, fields: &Map<String, Value>) -> String {
+fn pretty<S>(time: &str, event: &Event<'_>, context: &Context<'_, S>) -> String
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let mut fields = Fields::default();
+    for span in context.event_scope(event).into_iter().flatten() {
+        if let Some(outer) = span.extensions().get::<Fields>() {
+            for (name, value) in &outer.0 {
+                fields.0.insert(format!("{}.{name}", span.name()), value.clone());
+            }
+        }
+    }
+    event.record(&mut fields);
+    let message = match fields.0.remove("message") {
+        Some(Value::String(message)) => message,
+        _ => String::new(),
+    };
     let clean = |text: &str| {
         let escaped = |c: char| if steers(c) { c.escape_default().to_string() } else { c.into() };
         text.chars().map(escaped).collect::<String>()
     };
-    let mut line = format!("{time} {:<5} {target}: {}", level.as_str(), clean(message));
-    for (name, value) in fields {
+    let (level, target) = (event.metadata().level().as_str(), event.metadata().target());
+    let mut line = format!("{time} {level:<5} {target}: {}", clean(&message));
+    for (name, value) in &fields.0 {
         let text = match value {
             Value::String(text) if text.is_empty() || text.contains([' ', '"', '=']) => {
                 clean(&format!("{text:?}"))
@@ -207,11 +222,6 @@ fn pretty(time: &str, level: Level, target: &str, message: &str, fields: &Map<St
         let _ = write!(line, " {}={text}", clean(name));
     }
     line
-}
-
-/// Whether a character does something to a terminal or to the order of a line instead of being shown.
-fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use std::{borrow::Cow, ops::Range};
 pub struct Keys<'a>(pub(crate) Cow<'a, Flat>);
 
 impl Keys<'_> {
-    /// No keys yet.
+    /// No keys yet, with room for a few.
     pub fn new() -> Self {
-        Self::default()
+        Self(Cow::Owned(Flat::with_capacity(4, 256)))
     }
     /// Adds a key.
     pub fn push(&mut self, key: &[u8]) {
@@ -52,9 +52,9 @@ pub struct Record<'a> {
 pub struct Found(pub(crate) Flat);
 
 impl Found {
-    /// Empty, with room for a few small records.
+    /// Empty, with room for a few small records: what a session check reads.
     pub fn new() -> Self {
-        Self(Flat::with_capacity(4, 512))
+        Self(Flat::with_capacity(4, 1024))
     }
     /// Forgets all answers.
     pub fn clear(&mut self) {

@@ -21,10 +21,7 @@ const MAX_PATH: usize = 200;
 
 /// The number of a request, unlike those of other runs: the answer carries it as `X-Request-Id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestId {
-    run: u32,
-    number: u32,
-}
+pub struct RequestId([u8; 16]);
 
 impl RequestId {
     pub(crate) fn next() -> Self {
@@ -32,14 +29,20 @@ impl RequestId {
         static RUN: LazyLock<u32> =
             LazyLock::new(|| (RandomState::new().hash_one(std::process::id()) >> 32) as u32);
         static NUMBER: AtomicU32 = AtomicU32::new(1);
-        Self { run: *RUN, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
+        Self::of(*RUN, NUMBER.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Written out once: it is asked for four times in each request.
+    fn of(run: u32, number: u32) -> Self {
+        let all = u64::from(run) << 32 | u64::from(number);
+        Self(std::array::from_fn(|at| b"0123456789abcdef"[(all >> (60 - 4 * at) & 0xf) as usize]))
     }
 }
 
 /// Always as long, whatever the number.
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}{:08x}", self.run, self.number)
+        f.write_str(std::str::from_utf8(&self.0).unwrap_or_default())
     }
 }
 
@@ -128,6 +131,10 @@ impl Drop for Line {
 
 /// Printable ASCII, escaped where it was not, and of bounded length.
 fn safe(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'\'' | b'"' | b'\\');
+    if text.len() <= MAX_PATH && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
     text.escape_default().take(MAX_PATH).collect()
 }
 
@@ -190,13 +197,15 @@ mod tests {
     #[test]
     fn nobody_writes_a_line_of_their_own() {
         assert_eq!(safe("/a\r\nb\u{1b}[31m\u{fc}"), "/a\\r\\nb\\u{1b}[31m\\u{fc}");
+        assert_eq!(safe("/a'b\"c\\d e/~"), "/a\\'b\\\"c\\\\d e/~");
         assert_eq!(safe(&"/".repeat(10_000)).len(), MAX_PATH);
     }
 
     #[test]
     fn ids_differ_and_have_one_length() {
-        let ids = [RequestId::next(), RequestId::next(), RequestId { run: 0, number: u32::MAX }];
+        let ids = [RequestId::next(), RequestId::next()];
         assert_ne!(ids[0], ids[1]);
         assert!(ids.iter().all(|id| id.to_string().len() == 16));
+        assert_eq!(RequestId::of(0xab, u32::MAX - 1).to_string(), "000000abfffffffe");
     }
 }

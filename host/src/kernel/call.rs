@@ -23,20 +23,28 @@ use sha2::{Digest, Sha256};
 use std::{
     cell::{OnceCell, RefCell},
     collections::{BTreeMap, HashMap},
+    sync::OnceLock,
 };
 use zeroize::{Zeroize, Zeroizing};
 
 /// What lasts over the attempts of one call: the seed of its random bytes, and the hashes it asked for.
 pub(super) struct Memo {
-    seed: Zeroizing<[u8; 32]>,
+    /// Drawn when the first byte is asked for, which no session check does.
+    seed: OnceLock<Zeroizing<[u8; 32]>>,
     hashes: Mutex<HashMap<[u8; 32], [u8; 32]>>,
 }
 
 impl Memo {
     pub(super) fn new() -> Self {
-        let mut seed = Zeroizing::new([0; 32]);
-        keys::fill(&mut *seed);
-        Self { seed, hashes: Mutex::default() }
+        Self { seed: OnceLock::new(), hashes: Mutex::default() }
+    }
+    fn seed(&self) -> [u8; 32] {
+        let draw = || {
+            let mut seed = Zeroizing::new([0; 32]);
+            keys::fill(&mut *seed);
+            seed
+        };
+        **self.seed.get_or_init(draw)
     }
     pub(super) fn remember(&self, job: &Job, hashes: Vec<[u8; 32]>) {
         let mut known = self.hashes.lock();
@@ -86,7 +94,7 @@ struct Row {
 #[derive(Default)]
 struct State {
     /// `None`: read, and absent.
-    reads: HashMap<Vec<u8>, Option<Seen>>,
+    reads: BTreeMap<Vec<u8>, Option<Seen>>,
     writes: BTreeMap<Vec<u8>, Write>,
     /// New rows under keys of their own: events, and messages that wait to be sent.
     rows: Vec<Row>,
@@ -353,7 +361,7 @@ impl<'k> Call<'k> {
     /// Random bytes, the same at each attempt of one call.
     pub(crate) fn random(&self, out: &mut [u8]) {
         let mut state = self.state.borrow_mut();
-        state.random.get_or_insert_with(|| StdRng::from_seed(*self.memo.seed)).fill_bytes(out);
+        state.random.get_or_insert_with(|| StdRng::from_seed(self.memo.seed())).fill_bytes(out);
     }
 
     /// Peppered Argon2id hashes. The first time it refuses, and the call is tried again when they are ready.

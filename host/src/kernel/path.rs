@@ -2,8 +2,8 @@
 
 /// The part of `path` that stands for `{id}`, empty for a pattern without one; `None` when the path is another.
 pub(crate) fn matches<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
-    let Some((start, end)) = pattern.split_once("{id}") else { return (pattern == path).then_some("") };
-    let id = path.strip_prefix(start)?.strip_suffix(end)?;
+    let Some((start, end)) = pattern.split_once('{') else { return (pattern == path).then_some("") };
+    let id = path.strip_prefix(start)?.strip_suffix(end.strip_prefix("id}")?)?;
     (!id.is_empty() && !id.contains('/')).then_some(id)
 }
 

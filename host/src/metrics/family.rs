@@ -166,15 +166,21 @@ pub(super) fn sample(out: &mut String, name: &str, labels: &str, value: impl Dis
 
 /// Labels as they stand between the braces.
 pub(crate) fn labels<const N: usize>(pairs: [(&str, &str); N]) -> String {
-    let mut text = String::with_capacity(64);
+    let mut text = String::with_capacity(96);
     for (at, (name, value)) in pairs.into_iter().enumerate() {
-        let _ = write!(text, "{}{name}=\"", if at == 0 { "" } else { "," });
-        for c in value.chars() {
-            match c {
-                '\\' | '"' => text.extend(['\\', c]),
-                '\n' => text.push_str("\\n"),
-                _ => text.push(c),
+        text.push_str(if at == 0 { "" } else { "," });
+        text.push_str(name);
+        text.push_str("=\"");
+        if value.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+            for c in value.chars() {
+                match c {
+                    '\\' | '"' => text.extend(['\\', c]),
+                    '\n' => text.push_str("\\n"),
+                    _ => text.push(c),
+                }
             }
+        } else {
+            text.push_str(value);
         }
         text.push('"');
     }
