@@ -46,6 +46,9 @@ mod operations;
 mod pages;
 mod password;
 mod policy;
+#[cfg(any(primitives, test))]
+#[doc(hidden)]
+pub mod primitives;
 mod quota;
 mod records;
 mod recovery;

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: builds what is measured, and what measures.
 use crate::{
     artifacts::{self, Artifacts, VARIABLE},
-    project::{self, cargo, shown, target_dir},
+    project::{self, cargo, root, shown, target_dir},
 };
 use anyhow::Result;
 use clap::Args;
@@ -25,11 +25,17 @@ pub struct Bench {
     /// Measures the build that the tests use, and not the optimised one: only to see that it works
     #[arg(long)]
     pub debug: bool,
+    /// Only the pieces that a request is made of: the time and the instructions of each
+    #[arg(long, conflicts_with_all = ["rows", "scale", "json", "docs", "debug"])]
+    pub primitives: bool,
 }
 
 /// Measures; what falls short is told, and is no failure.
 pub fn run(bench: &Bench) -> Result<()> {
     let built = artifacts::build(!bench.debug)?;
+    if bench.primitives {
+        return primitives(&built);
+    }
     let mut command = cargo();
     command.args(["run", "--quiet", "--package", "bench"]);
     if !bench.debug {
@@ -42,7 +48,8 @@ pub fn run(bench: &Bench) -> Result<()> {
 
 /// So small that it is only seen to work, with the client among [`artifacts::everything`].
 pub fn small(built: &Artifacts) -> Result<()> {
-    let bench = Bench { rows: Vec::new(), scale: 0.001, json: false, docs: None, debug: true };
+    let bench =
+        Bench { rows: Vec::new(), scale: 0.001, json: false, docs: None, debug: true, primitives: false };
     measure(&bench, project::command(target_dir()?.join("debug/bench")), built)
 }
 
@@ -55,5 +62,16 @@ fn measure(bench: &Bench, mut command: Command, built: &Artifacts) -> Result<()>
         command.arg("--docs").arg(std::path::absolute(report)?);
     }
     eprintln!("== {}", shown(&command));
+    project::run(command.env(VARIABLE, built.dir()))
+}
+
+/// A workspace of its own with a target directory of its own, as what it calls inside the host stands behind a `cfg`.
+fn primitives(built: &Artifacts) -> Result<()> {
+    let dir = target_dir()?.join("primitives");
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--release", "--manifest-path"]);
+    command.arg(root().join("bench/primitives/Cargo.toml")).arg("--").arg(dir.join("found"));
+    eprintln!("== {}", shown(&command));
+    command.env("CARGO_TARGET_DIR", &dir).env("RUSTFLAGS", "--cfg primitives");
     project::run(command.env(VARIABLE, built.dir()))
 }

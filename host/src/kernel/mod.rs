@@ -22,6 +22,9 @@ mod path;
 mod people;
 mod place;
 mod placement;
+#[cfg(any(primitives, test))]
+#[doc(hidden)]
+pub mod primitives;
 mod quarantine;
 mod registry;
 mod reload;
