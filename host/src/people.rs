@@ -4,7 +4,7 @@ use crate::{
     auth::{self, Device},
     config::{Config, Problems},
     kernel::{Call, Granted, Kernel, Letter, People, StartError, Strictness},
-    mail::Mails,
+    mail::{self, Mails},
     pages::Pages,
     sessions,
 };
@@ -65,6 +65,9 @@ impl People for Own {
     fn letter(&self, call: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Letter>, Refusal> {
         if let Some(email) = auth::registering(call, draft.to)? {
             return self.mails.render(draft, &email, &call.origin.language).map(Some);
+        }
+        if draft.to == Draft::NOBODY {
+            return self.mails.render(draft, mail::NOBODY, &call.origin.language).map(Some);
         }
         let Some(account) = accounts::by_id(call, draft.to)? else { return Ok(None) };
         // Somebody else's act, such as an administrator's, says nothing about the languages of the owner.

@@ -365,7 +365,7 @@ pub enum Act<'a> {
 pub struct Draft<'a> {
     /// The template's name, such as `email-code`.
     pub template: &'a str,
-    /// The id of the account whose address it goes to.
+    /// The id of the account whose address it goes to, or [`NOBODY`](Self::NOBODY).
     pub to: &'a str,
     /// A notice tells what has happened; of one kind an account gets one an hour.
     pub notice: bool,
@@ -376,6 +376,10 @@ pub struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
+    /// A message to nobody is rendered and written like any other and never sent, so that the time of an answer does
+    /// not tell whether an address has an account.
+    pub const NOBODY: &'static str = ":nobody";
+
     /// A message that carries something the account has asked for.
     pub fn new(template: &'a str, to: &'a str, expires_at: Time) -> Self {
         Self { template, to, notice: false, expires_at, fields: Vec::new() }

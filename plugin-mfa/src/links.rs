@@ -21,8 +21,6 @@ const LINKS: &str = "links";
 pub(crate) const COOKIE: &str = "link";
 /// Enough bytes for the record.
 const ROOM: usize = 512;
-/// Nobody's id: what is sent to it is sent to nobody.
-pub(crate) const NOBODY: &str = ":nobody";
 /// How many records the addresses share that belong to nobody.
 const SHARED: u16 = 4_096;
 

@@ -4,6 +4,10 @@ use std::{
     collections::BTreeMap,
     io::{self, ErrorKind},
     net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 use tokio::{
@@ -64,14 +68,16 @@ pub(crate) struct Client {
     /// A browser's cookies; empty in a program.
     pub(crate) cookies: BTreeMap<String, String>,
     pub(crate) bearer: Option<String>,
+    /// Where it is counted how many requests are sent and not answered.
+    unanswered: Arc<AtomicUsize>,
     connection: Option<BufReader<TcpStream>>,
 }
 
 impl Clone for Client {
     /// The same holder on another connection.
     fn clone(&self) -> Self {
-        let Self { to, from, cookies, bearer, .. } = self;
-        Self { to: *to, from: *from, cookies: cookies.clone(), bearer: bearer.clone(), connection: None }
+        let (cookies, bearer) = (self.cookies.clone(), self.bearer.clone());
+        Self { cookies, bearer, unanswered: self.unanswered.clone(), ..Self::from(self.to, self.from) }
     }
 }
 
@@ -81,11 +87,18 @@ impl Client {
     }
     /// One that comes from `from`.
     pub(crate) fn from(to: SocketAddr, from: Ipv4Addr) -> Self {
-        Self { to, from, cookies: BTreeMap::new(), bearer: None, connection: None }
+        let unanswered = Arc::default();
+        Self { to, from, cookies: BTreeMap::new(), bearer: None, unanswered, connection: None }
     }
     /// A program with a token.
     pub(crate) fn with_bearer(mut self, token: &str) -> Self {
         self.bearer = Some(token.to_owned());
+        self
+    }
+
+    /// Counts there how many requests are sent and not answered.
+    pub(crate) fn counted(mut self, unanswered: &Arc<AtomicUsize>) -> Self {
+        self.unanswered = unanswered.clone();
         self
     }
 
@@ -173,7 +186,7 @@ impl Client {
         self.connect().await?;
         let Some(mut connection) = self.connection.take() else { return Err(ErrorKind::NotConnected.into()) };
         connection.get_mut().write_all(bytes).await?;
-        let begun = Instant::now();
+        let (begun, _unanswered) = (Instant::now(), Unanswered::new(&self.unanswered));
         let mut reply = timeout(PATIENCE, read(&mut connection)).await??;
         reply.took = begun.elapsed();
         if !reply.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
@@ -197,6 +210,22 @@ impl Client {
                 self.cookies.insert(name.to_owned(), value.to_owned());
             }
         }
+    }
+}
+
+/// One more that is not answered, as long as this lives.
+struct Unanswered(Arc<AtomicUsize>);
+
+impl Unanswered {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 

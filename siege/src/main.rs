@@ -7,7 +7,8 @@
 //! # Modules
 //!
 //! [`report`]: requirement, figure, measured · [`scale`]: how large · [`http`]: clients by the thousand ·
-//! [`people`]: accounts and what they show · [`place`]: hosts · [`campaigns`]: one file each
+//! [`people`]: accounts and what they show · [`place`]: hosts · [`trace`]: their system calls · [`campaigns`]: one file
+//! each, and a folder where it has parts
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command that talks to a person")]
 
@@ -17,13 +18,23 @@ mod people;
 mod place;
 mod report;
 mod scale;
+mod trace;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use campaigns::{ALL, Campaign, Run};
 use clap::Parser;
 use report::Report;
 use scale::Scale;
-use std::{process::ExitCode, time::Instant};
+use std::{
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::Instant,
+};
+use tokio::runtime::Runtime;
 
 /// Attacks a host and measures what it promises. The host is the one that COUNTERSIGN_ARTIFACTS names.
 #[derive(Parser)]
@@ -35,6 +46,9 @@ struct Cli {
     /// How large: 1 is what the figures are stated for; they are only judged where the size does not matter
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
+    /// So many campaigns at a time: for small runs, whose times are not judged
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    at_once: usize,
     /// The report as JSON
     #[arg(long)]
     json: bool,
@@ -59,18 +73,35 @@ fn lay(cli: &Cli) -> Result<bool> {
     let seed = cli.seed.unwrap_or_else(rand::random);
     eprintln!("seed {seed}, scale {}", cli.scale);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut report = Report::new(cli.scale, seed);
-    for campaign in chosen {
-        eprintln!("== {}: {}", campaign.name, campaign.about);
-        let begun = Instant::now();
-        let mut run = Run { scale: Scale::new(cli.scale), seed, report: &mut report, runtime: &runtime };
-        if let Err(error) = (campaign.run)(&mut run) {
-            report.broken(campaign.name, &format!("{error:#}"));
+    let reports: Vec<Mutex<Report>> =
+        chosen.iter().map(|_| Mutex::new(Report::new(cli.scale, seed))).collect();
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..cli.at_once.max(1) {
+            scope.spawn(|| {
+                while let Some((campaign, report)) =
+                    Some(next.fetch_add(1, Relaxed)).and_then(|at| chosen.get(at).zip(reports.get(at)))
+                {
+                    carry_out(campaign, &mut report.lock().unwrap_or_else(PoisonError::into_inner), &runtime);
+                }
+            });
         }
-        report.ended(campaign.name, begun.elapsed());
-    }
+    });
+    let reports =
+        reports.into_iter().map(|report| report.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let report = reports.reduce(Report::and).context("no campaign")?;
     println!("{}", if cli.json { report.json().to_string() } else { report.table() });
     Ok(report.holds())
+}
+
+fn carry_out(campaign: &Campaign, report: &mut Report, runtime: &Runtime) {
+    eprintln!("== {}: {}", campaign.name, campaign.about);
+    let begun = Instant::now();
+    let (scale, seed) = (Scale::new(report.scale), report.seed);
+    if let Err(error) = (campaign.run)(&mut Run { scale, seed, report, runtime }) {
+        report.broken(campaign.name, &format!("{error:#}"));
+    }
+    report.ended(campaign.name, begun.elapsed());
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Campaign>> {

@@ -31,8 +31,8 @@ impl Verdict {
 
 /// All lines of a run.
 pub(crate) struct Report {
-    scale: f64,
-    seed: u64,
+    pub(crate) scale: f64,
+    pub(crate) seed: u64,
     lines: Vec<Line>,
     times: Vec<(String, Duration)>,
 }
@@ -40,6 +40,13 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn new(scale: f64, seed: u64) -> Self {
         Self { scale, seed, lines: Vec::new(), times: Vec::new() }
+    }
+
+    /// This one, and then another of the same run.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.lines.extend(other.lines);
+        self.times.extend(other.times);
+        self
     }
 
     /// A figure that either holds or does not.
@@ -83,7 +90,7 @@ impl Report {
         measured: String,
         verdict: Verdict,
     ) {
-        eprintln!("   {requirement:<4} {figure}: {measured} ({})", verdict.word());
+        eprintln!("   {campaign:<8} {requirement:<4} {figure}: {measured} ({})", verdict.word());
         let (campaign, requirement) = (campaign.to_owned(), requirement.to_owned());
         self.lines.push(Line { campaign, requirement, figure, measured, verdict });
     }

@@ -12,7 +12,7 @@ use crate::{
     records::{decode, encode},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign_plugin_api::{Event, Problem, Refusal, StoreError, Subject, Time};
+use countersign_plugin_api::{Draft, Event, Problem, Refusal, StoreError, Subject, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -137,8 +137,11 @@ pub(crate) fn by_id(call: &Call<'_>, id: &str) -> Result<Option<Account>, Refusa
 
 /// The account of that address.
 pub(crate) fn by_email(call: &Call<'_>, email: &Email) -> Result<Option<Account>, Refusal> {
-    let Some(entry) = call.read(email.key(call))? else { return Ok(None) };
-    by_id(call, &decode::<Entry>(&entry)?.id)
+    match call.read(email.key(call))? {
+        Some(entry) => by_id(call, &decode::<Entry>(&entry)?.id),
+        // As many reads for an address that nobody has.
+        None => by_id(call, Draft::NOBODY),
+    }
 }
 
 /// Makes an account; 409 when the address is taken.

@@ -35,11 +35,12 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// That of the browser that asks, when the account knows it; else that of strangers.
+    /// That of the browser that asks, when the account knows it, which the call learns so; else that of strangers.
     pub(super) fn of(call: &Call<'_>, email: &Email, account: Option<&Account>) -> Result<Self, Refusal> {
         let device = account.map(|account| Device::of(call, account)).transpose()?.flatten();
         match account.zip(device) {
             Some((account, device)) => {
+                call.set_known_to(&account.id);
                 Self::load(call, call.host_key(&account.id, &[RECORD, &device.0].concat()), true)
             }
             None => Self::read(call, email, account.map(|account| account.id.as_str())),

@@ -77,10 +77,12 @@ pub(super) fn send(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal>
         return Err(Refusal::new(Problem::Conflict).saying("The address is proven already"));
     }
     let (purpose, email) = (Purpose::Email, Email::parse(&account.email)?);
-    let token = links::issue(call, purpose, &email, Some(&account))?
-        .ok_or_else(|| Refusal::new(Problem::RateLimited).retry_after(links::PER))?;
+    let link = links::issue(call, purpose, &email, Some(&account))?;
+    if !link.is_sent {
+        return Err(Refusal::new(Problem::RateLimited).retry_after(links::PER));
+    }
     let draft = Draft::new("email-verify", &account.id, call.now() + purpose.lasts());
-    call.message(&draft.with("token", &token).with("minutes", &purpose.minutes()))?;
+    call.message(&draft.with("token", &link.token).with("minutes", &purpose.minutes()))?;
     call.audit(HOST, &Event::success("email.proof-asked", &account.id));
     Ok(Reply::json(202, Map::new()))
 }

@@ -94,13 +94,20 @@ fn key(call: &Call<'_>, purpose: Purpose, email: &Email, account: Option<&Accoun
     }
 }
 
-/// Makes a link, which ends the one before it; `None` when there is nobody, or too many were sent.
+/// A link that was made.
+pub(super) struct Issued {
+    pub(super) token: String,
+    /// Whether it may be mailed: there is somebody, and not too many were sent.
+    pub(super) is_sent: bool,
+}
+
+/// Makes a link, which ends the one before it if it may be mailed. The same work for every address.
 pub(super) fn issue(
     call: &Call<'_>,
     purpose: Purpose,
     email: &Email,
     account: Option<&Account>,
-) -> Result<Option<String>, Refusal> {
+) -> Result<Issued, Refusal> {
     let key = key(call, purpose, email, account);
     let mut links: Links =
         call.read(key.clone())?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default();
@@ -116,9 +123,7 @@ pub(super) fn issue(
         id,
         expires_at: now + purpose.lasts(),
     };
-    // Signed for nobody too: the time of an answer must not tell.
-    let token = call.sign(&claims)?;
-    Ok((allowed && account.is_some()).then_some(token))
+    Ok(Issued { token: call.sign(&claims)?, is_sent: allowed && account.is_some() })
 }
 
 /// Spends a link, in the write that it is spent for; answers whose it was.

@@ -87,7 +87,7 @@ fn wait_for_proof(call: &Call<'_>, email: &Email, body: &Register) -> Result<Rep
     let browser = Browser::of(call)?;
     if let Some(account) = accounts::by_email(call, email)? {
         // The token is made for the time that it takes. It opens nothing, and stays here.
-        if links::issue(call, PURPOSE, email, Some(&account))?.is_some() {
+        if links::issue(call, PURPOSE, email, Some(&account))?.is_sent {
             call.message(&Draft::new("registration-known", &account.id, call.now() + PURPOSE.lasts()))?;
             call.audit(HOST, &Event::success("account.registered-again", &account.id));
         }

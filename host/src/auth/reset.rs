@@ -26,14 +26,12 @@ pub(super) fn ask(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal> 
     call.kernel.has_room_for_mail()?;
     let account = accounts::by_email(call, &email)?;
     let purpose = Purpose::PasswordReset;
-    let token = links::issue(call, purpose, &email, account.as_ref())?;
+    let link = links::issue(call, purpose, &email, account.as_ref())?;
     // Nobody's, and what goes beyond an account's share, are counted: strangers ask for it.
-    let owner = account.as_ref().filter(|_| token.is_some()).map_or("", |account| account.id.as_str());
-    call.audit(HOST, &Event::success("password.reset-asked", owner));
-    if let (Some(token), Some(account)) = (token, account) {
-        let draft = Draft::new("password-reset", &account.id, call.now() + purpose.lasts());
-        call.message(&draft.with("token", &token).with("minutes", &purpose.minutes()))?;
-    }
+    let owner = account.as_ref().filter(|_| link.is_sent).map(|account| account.id.as_str());
+    call.audit(HOST, &Event::success("password.reset-asked", owner.unwrap_or_default()));
+    let draft = Draft::new("password-reset", owner.unwrap_or(Draft::NOBODY), call.now() + purpose.lasts());
+    call.message(&draft.with("token", &link.token).with("minutes", &purpose.minutes()))?;
     Ok(Reply::json(202, Map::new()))
 }
 

@@ -3,7 +3,7 @@ use super::{Account, Accounts, Unavailable, authentication};
 use crate::{
     kernel::{Call, Granted, Letter, People},
     language::preferences,
-    mail::Mails,
+    mail::{self, Mails},
 };
 use countersign_plugin_api::{Caller, Draft, Latency, Problem, Refusal, SessionKind, Subject};
 use std::{sync::Arc, time::Duration};
@@ -61,6 +61,9 @@ impl People for Theirs {
         account.map(|account| subject(call, account)).transpose()
     }
     fn letter(&self, call: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Letter>, Refusal> {
+        if draft.to == Draft::NOBODY {
+            return self.mails.render(draft, mail::NOBODY, &call.origin.language).map(Some);
+        }
         let Some(account) = self.account(draft.to)? else { return Ok(None) };
         // Somebody else's act, such as an administrator's, says nothing about the languages of the owner.
         let own = call.caller().is_none_or(|caller| caller.subject.id == account.id);

@@ -7,7 +7,7 @@ use super::{
     Kernel,
     audit::{self, Origin},
     clock::Clock,
-    hashing::{Cost, Job},
+    hashing::{Cost, Job, Lane},
     keys, outbox,
     place::{HOST, Place},
     seal::Seal,
@@ -24,8 +24,13 @@ use std::{
     cell::{OnceCell, RefCell},
     collections::{BTreeMap, HashMap},
     sync::OnceLock,
+    time::Duration,
 };
 use zeroize::{Zeroize, Zeroizing};
+
+/// The decoys of one group: enough that calls at the same time hardly meet in one, and no more than a few pages.
+const DECOYS: u8 = 64;
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// What lasts over the attempts of one call: the seed of its random bytes, and the hashes it asked for.
 pub(super) struct Memo {
@@ -89,6 +94,8 @@ struct Row {
     key: Vec<u8>,
     value: Value,
     expires_at: Time,
+    /// Nobody reads it. It takes the time that a row would take, and the place of an earlier one of its kind.
+    decoy: bool,
 }
 
 #[derive(Default)]
@@ -141,12 +148,23 @@ pub(crate) struct Call<'k> {
     wall: Time,
     state: RefCell<State>,
     caller: OnceCell<Caller>,
+    /// The account that knows the browser that asks.
+    known_to: OnceCell<String>,
 }
 
 impl<'k> Call<'k> {
     pub(super) fn new(kernel: &'k Kernel, origin: &'k Origin, memo: &'k Memo) -> Self {
         let (now, wall) = (kernel.clock.now(), Clock::wall());
-        Self { kernel, origin, memo, now, wall, state: RefCell::default(), caller: OnceCell::new() }
+        Self {
+            kernel,
+            origin,
+            memo,
+            now,
+            wall,
+            state: RefCell::default(),
+            caller: OnceCell::new(),
+            known_to: OnceCell::new(),
+        }
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -161,6 +179,14 @@ impl<'k> Call<'k> {
     /// Says who is calling; once for each attempt.
     pub(crate) fn set_caller(&self, caller: Caller) {
         let _ = self.caller.set(caller);
+    }
+    /// Says that an account knows the browser that asks: its hashes do not wait behind those of strangers.
+    pub(crate) fn set_known_to(&self, account: &str) {
+        let _ = self.known_to.set(account.into());
+    }
+    fn lane(&self) -> Lane {
+        let known = self.caller().map(|caller| &caller.subject.id).or(self.known_to.get());
+        known.map_or_else(|| Lane::from_afar(&self.origin.peer), |account| Lane::Known(account.clone()))
     }
     /// The place of a subject.
     pub(crate) fn place(&self, subject: &str) -> Place {
@@ -299,7 +325,8 @@ impl<'k> Call<'k> {
             .because("a record is written that was not read; read it first, or say put_blind"))
     }
 
-    /// Records an event in the same write; one that names no account is counted.
+    /// Records an event in the same write. One that names no account is counted, and what is written beside it takes
+    /// as long as if it named one.
     pub(crate) fn audit(&self, view: &str, event: &Event<'_>) {
         self.audit_by(self.caller(), view, event);
     }
@@ -308,19 +335,30 @@ impl<'k> Call<'k> {
     pub(crate) fn audit_by(&self, caller: Option<&Caller>, view: &str, event: &Event<'_>) {
         if event.subject.is_empty() {
             self.state.borrow_mut().counted.push((audit::name(view, event), event.success));
+            let (_, value) = audit::row(self, view, event, caller);
+            self.row(self.decoy_key(audit::GROUP), value, self.now + MINUTE, true);
         } else {
             self.state.borrow_mut().named.push((audit::name(view, event), event.success));
             self.audit_row(view, event, caller);
         }
     }
 
+    fn row(&self, key: Vec<u8>, value: Vec<u8>, expires_at: Time, decoy: bool) {
+        self.state.borrow_mut().rows.push(Row { key, value: Zeroizing::new(value), expires_at, decoy });
+    }
+
+    /// One of the few keys that decoys among the rows of a group have.
+    fn decoy_key(&self, group: &str) -> Vec<u8> {
+        let slot = self.kernel.next_row()[3] % DECOYS;
+        self.host_key(group, &[b"decoy".as_slice(), &[0; 13], &[slot]].concat())
+    }
+
     /// Records an event in a row of its own, whatever it names.
     pub(crate) fn audit_row(&self, view: &str, event: &Event<'_>, caller: Option<&Caller>) {
         let (key, value) = audit::row(self, view, event, caller);
         let expires_at = self.now + self.kernel.settings.audit_retention;
-        let mut state = self.state.borrow_mut();
-        state.events.push(key.clone());
-        state.rows.push(Row { key, value: Zeroizing::new(value), expires_at });
+        self.state.borrow_mut().events.push(key.clone());
+        self.row(key, value, expires_at, false);
     }
 
     /// A session is made by this write, or completed.
@@ -342,13 +380,16 @@ impl<'k> Call<'k> {
         token::open(&kernel.ring(), &kernel.settings.audience, &purpose, token, self.now)
     }
 
-    /// Has a message sent, once this call is durable.
+    /// Has a message sent, once this call is durable. One to nobody is written and not sent.
     pub(crate) fn message(&self, draft: &Draft<'_>) -> Result<(), Refusal> {
         let Some((key, value)) = outbox::row(self, draft)? else { return Ok(()) };
-        let mut state = self.state.borrow_mut();
-        state.outgoing.push(key.clone());
         let expires_at = outbox::kept_until(draft.expires_at);
-        state.rows.push(Row { key, value: Zeroizing::new(value), expires_at });
+        if draft.to == Draft::NOBODY {
+            self.row(self.decoy_key(outbox::GROUP), value, expires_at, true);
+        } else {
+            self.state.borrow_mut().outgoing.push(key.clone());
+            self.row(key, value, expires_at, false);
+        }
         Ok(())
     }
 
@@ -375,7 +416,8 @@ impl<'k> Call<'k> {
             return Ok(hashes);
         }
         let secrets = secrets.iter().map(|secret| Secret::new(secret.to_vec())).collect();
-        self.state.borrow_mut().pending = Some(Job { secrets, salt: salt.to_vec(), cost });
+        let job = Job { secrets, salt: salt.to_vec(), cost, lane: self.lane() };
+        self.state.borrow_mut().pending = Some(job);
         Err(Refusal::new(Problem::Busy).because("a hash is being computed"))
     }
 
@@ -401,7 +443,7 @@ impl<'k> Call<'k> {
     pub(super) fn into_batch(self) -> Result<(Batch, Aftermath), Refusal> {
         let state = self.state.into_inner();
         let mut batch = Batch::new(self.now);
-        if state.writes.is_empty() && state.rows.is_empty() {
+        if state.writes.is_empty() && state.rows.iter().all(|row| row.decoy) {
             return Ok((batch, Aftermath { counted: state.counted, ..Aftermath::default() }));
         }
         let seal = &self.kernel.seal;
@@ -425,7 +467,8 @@ impl<'k> Call<'k> {
             batch.require(key, seen(key));
         }
         for row in &state.rows {
-            put(&mut batch, &row.key, Expect::Absent, &row.value, row.expires_at);
+            let expect = if row.decoy { Expect::Any } else { Expect::Absent };
+            put(&mut batch, &row.key, expect, &row.value, row.expires_at);
         }
         if self.kernel.clock.mark_is_due(self.now) && batch.len() < MAX_OPS {
             let key = self.kernel.clock_key();

@@ -1,20 +1,22 @@
 //! Argon2id on threads of its own: as many as configured, each with a buffer that it reuses.
+mod lanes;
+
+pub(crate) use lanes::Lane;
+
 use crate::metrics::{HASH_SECONDS, HASH_WAIT, HASHES_REFUSED};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use countersign_plugin_api::Secret;
+use lanes::Lanes;
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
-/// How many jobs may wait.
-const QUEUE: usize = 128;
-/// How long a job may wait before it is refused.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a job may wait before it is refused: with the hash itself, and whatever follows it, 2 seconds (R62).
+const PATIENCE: Duration = Duration::from_millis(1800);
 
 /// The cost of one hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +38,8 @@ pub(crate) struct Job {
     pub(crate) secrets: Vec<Secret<Vec<u8>>>,
     pub(crate) salt: Vec<u8>,
     pub(crate) cost: Cost,
+    /// Whom it is for.
+    pub(crate) lane: Lane,
 }
 
 /// Too many wait already, or this one has waited too long.
@@ -49,10 +53,14 @@ struct Waiting {
     reply: oneshot::Sender<Result<Hashes, Busy>>,
 }
 
-#[derive(Default)]
 struct Queue {
-    jobs: Mutex<(VecDeque<Waiting>, bool)>,
+    jobs: Mutex<Jobs>,
     filled: Condvar,
+}
+
+struct Jobs {
+    waiting: Lanes<Waiting>,
+    closed: bool,
 }
 
 pub(super) struct Pool {
@@ -62,7 +70,8 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(workers: usize) -> std::io::Result<Self> {
-        let queue = Arc::new(Queue::default());
+        let jobs = Mutex::new(Jobs { waiting: Lanes::new(), closed: false });
+        let queue = Arc::new(Queue { jobs, filled: Condvar::new() });
         for _ in 0..workers.max(1) {
             let queue = queue.clone();
             std::thread::Builder::new().name("hashing".into()).spawn(move || work(&queue))?;
@@ -77,27 +86,26 @@ impl Pool {
 
     /// How many jobs wait.
     pub(super) fn waiting(&self) -> usize {
-        self.queue.jobs.lock().0.len()
+        self.queue.jobs.lock().waiting.len()
     }
 
     pub(super) async fn hash(&self, job: Arc<Job>) -> Result<Hashes, Busy> {
         let (reply, answer) = oneshot::channel();
-        {
-            let mut jobs = self.queue.jobs.lock();
-            if jobs.0.len() >= QUEUE {
-                HASHES_REFUSED.count("");
-                return Err(Busy);
-            }
-            jobs.0.push_back(Waiting { job, since: Instant::now(), reply });
+        let (lane, waiting) = (job.lane.clone(), Waiting { job, since: Instant::now(), reply });
+        let gives_way = self.queue.jobs.lock().waiting.push(lane, waiting);
+        if gives_way.is_some() {
+            HASHES_REFUSED.count("");
         }
         self.queue.filled.notify_one();
+        // Whoever waits for that one is told by its end.
+        drop(gives_way);
         answer.await.unwrap_or(Err(Busy))
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.queue.jobs.lock().1 = true;
+        self.queue.jobs.lock().closed = true;
         self.queue.filled.notify_all();
     }
 }
@@ -108,10 +116,10 @@ fn work(queue: &Queue) {
         let waiting = {
             let mut jobs = queue.jobs.lock();
             loop {
-                if let Some(waiting) = jobs.0.pop_front() {
+                if let Some(waiting) = jobs.waiting.pop() {
                     break waiting;
                 }
-                if jobs.1 {
+                if jobs.closed {
                     return;
                 }
                 queue.filled.wait(&mut jobs);
@@ -167,6 +175,7 @@ mod tests {
                 secrets: vec![Secret::new(b"password".to_vec())],
                 salt: b"somesalt".to_vec(),
                 cost: Cost { memory, iterations: 2, parallelism: 1 },
+                lane: Lane::Stranger(None),
             })
         };
         let vectors = [

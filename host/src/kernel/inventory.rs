@@ -19,6 +19,7 @@ const KINDS: [(&[u8], &str); 9] = [
     (b"tries", "tries"),
     (b"links:", "links"),
     (b"notice:", "notice"),
+    (b"decoy", "decoy"),
     (b"clock", "kernel"),
     (b"gated", "kernel"),
     (b"keys", "kernel"),

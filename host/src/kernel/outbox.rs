@@ -32,6 +32,8 @@ const MOST: usize = 1000;
 const AT_ONCE: usize = 8;
 /// How long after each try that failed for now the next one comes; the last wait is repeated (R56).
 const WAITS: [u64; 4] = [15, 30, 60, 120];
+/// Within what time of its change a message has its first turn.
+const SOON: Duration = Duration::from_millis(100);
 /// A message whose life is over is kept for so long, so that whoever comes to it next can put on record that it was
 /// not sent.
 const KEPT: Duration = Duration::from_hours(24);
@@ -67,10 +69,13 @@ impl Outbox {
         Self { announced, queue: Mutex::new(Some(queue)), waiting: Mutex::default(), sender }
     }
 
-    /// These messages are durable now.
-    pub(super) fn announce(&self, keys: Vec<Vec<u8>>) {
+    /// These messages are durable now. Each has its first turn at a random time soon: what the delivery does must
+    /// not slow down the answer that has just been made, nor tell by the next one that there is something to send.
+    pub(super) fn announce(self: &Arc<Self>, keys: Vec<Vec<u8>>) {
         for key in keys {
-            self.next(key, false);
+            if !self.waiting.lock().contains_key(&key) {
+                self.again(key, SOON.mul_f64(rand::random()));
+            }
         }
     }
 
@@ -81,14 +86,9 @@ impl Outbox {
 
     /// The next turn of a message comes now, whenever it would have come, unless it is under way.
     fn hurry(&self, key: Vec<u8>) {
-        self.next(key, true);
-    }
-
-    fn next(&self, key: Vec<u8>, known: bool) {
         let mut waiting = self.waiting.lock();
-        let is_new = !waiting.contains_key(&key);
         let message = waiting.entry(key.clone()).or_default();
-        if is_new || known && !message.under_way {
+        if !message.under_way {
             message.turn += 1;
             let _ = self.announced.send((key, message.turn));
         }

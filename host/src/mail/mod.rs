@@ -26,6 +26,8 @@ use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value};
 const ENGLISH: &str = "en";
 /// Where the built-in templates lie among those of a directory.
 const BUILT_IN: &str = "";
+/// Whom a mail to nobody is rendered for (RFC 2606 section 2).
+pub(crate) const NOBODY: &str = "nobody@example.invalid";
 const LAYOUT: &str = "layout.html";
 
 /// Renders mails.

@@ -6,6 +6,7 @@ mod linear;
 mod mail;
 mod parsers;
 mod plugins;
+mod powerloss;
 mod races;
 mod secrecy;
 mod timing;
@@ -42,6 +43,7 @@ campaigns! {
     linear, "histories of both stores, and a model";
     crash, "kill -9 under load";
     faults, "a full disk, a store that fails, and what is synced before an answer";
+    powerloss, "power that fails at any write";
     plugins, "plugins that panic, hang, or are not what was pinned";
     flood, "more of everything than there is room for";
     mail, "mail servers that are slow, gone or hostile";

@@ -3,7 +3,7 @@ use super::Run;
 use crate::{
     http::{Client, Reply},
     people::{Person, address},
-    place::host,
+    place::{STORES, host},
     report::{ms, quantile},
 };
 use anyhow::Result;
@@ -15,18 +15,22 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 const TRIES: usize = 4;
 
 pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
-    let samples = run.scale.of(2000, 80);
-    let host = host("sqlite");
-    let to = host.address();
     let mut random = StdRng::seed_from_u64(run.seed);
+    STORES.iter().try_for_each(|store| on(run, store, &mut random))
+}
+
+fn on(run: &mut Run<'_>, store: &str, random: &mut StdRng) -> Result<()> {
+    let samples = run.scale.of(2000, 80);
+    let host = host(store);
+    let to = host.address();
     for path in ["/login", "/mfa/magic-link/send", "/password/reset"] {
-        let (known, unknown) = run.runtime.block_on(sample(to, path, samples / 2, &mut random))?;
+        let (known, unknown) = run.runtime.block_on(sample(to, path, samples / 2, random))?;
         let at = ("timing", "R44");
         let shapes = |replies: &[Reply]| replies.iter().map(shape).collect::<BTreeSet<_>>();
         let (a, b) = (shapes(&known), shapes(&unknown));
         run.report.check(
             at,
-            format!("{path}: status, headers and length are the same"),
+            format!("{store}: {path}: status, headers and length are the same"),
             if a == b { format!("{} each", a.len()) } else { format!("{a:?} and {b:?}") },
             a == b,
         );
@@ -39,7 +43,7 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
         run.report.timed(
             at,
             judged,
-            format!("{path}: medians at most 2 ms or 3 % apart"),
+            format!("{store}: {path}: medians at most 2 ms or 3 % apart"),
             format!("{} and {}", ms(x), ms(y)),
             apart <= bound,
         );
@@ -47,7 +51,7 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
         // Few samples and a busy machine blur it; work that is done for one kind alone they do not.
         let bound = if judged { 0.55 } else { 0.9 };
         let measured = format!("{auc:.3} of {samples} samples");
-        let figure = format!("{path}: a classifier by time has an AUC of at most {bound}");
+        let figure = format!("{store}: {path}: a classifier by time has an AUC of at most {bound}");
         run.report.check(at, figure, measured, auc <= bound);
     }
     host.stop();

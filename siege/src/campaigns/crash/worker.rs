@@ -9,14 +9,16 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 /// So many wrong guesses in a row a worker makes at most: five would lock it.
 const GUESSES: u32 = 3;
 
 pub(super) static REPLAYS: AtomicUsize = AtomicUsize::new(0);
-pub(super) static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
 
 /// What a worker knows of one account's events.
 #[derive(Default)]
@@ -53,6 +55,7 @@ impl Doing {
 
 pub(super) struct Worker {
     random: StdRng,
+    under_way: Arc<AtomicUsize>,
     pub(super) person: Option<Person>,
     book: Book,
     pub(super) past: Vec<Book>,
@@ -73,9 +76,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(seed: u64) -> Self {
+    /// One that counts what it has under way.
+    pub(super) fn new(seed: u64, under_way: &Arc<AtomicUsize>) -> Self {
         Self {
             random: StdRng::seed_from_u64(seed),
+            under_way: under_way.clone(),
             person: None,
             book: Book::default(),
             past: Vec::new(),
@@ -119,15 +124,13 @@ impl Worker {
     /// One thing. An error says that the host has gone.
     pub(super) async fn act(&mut self, to: SocketAddr) -> Result<()> {
         let Some(person) = self.person.as_ref() else {
-            UNDER_WAY.fetch_add(1, SeqCst);
             let settled = self.settle(to).await;
-            UNDER_WAY.fetch_sub(1, SeqCst);
             if settled.is_err() {
                 self.retire();
             }
             return settled;
         };
-        let mut client = Client::new(to);
+        let mut client = Client::new(to).counted(&self.under_way);
         let dice = self.random.random_range(0..100);
         if let Some(session) = self.session.clone() {
             return self.log_out(client.with_bearer(&session), session).await;
@@ -255,10 +258,7 @@ impl Worker {
         body: &Value,
     ) -> Result<Option<Reply>> {
         self.doing = Some(doing);
-        UNDER_WAY.fetch_add(1, SeqCst);
-        let reply = client.post(path, body).await;
-        UNDER_WAY.fetch_sub(1, SeqCst);
-        let reply = reply?;
+        let reply = client.post(path, body).await?;
         self.doing = None;
         if reply.status == 503 {
             anyhow::ensure!(reply.problem() == "busy", "{}", reply.text());
