@@ -8,6 +8,7 @@ use anyhow::Context;
 use countersign_test_kit::{Host, Mail};
 use serde_json::json;
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
