@@ -14,10 +14,12 @@ mod tests {
 
     #[test]
     fn corpora() {
-        let targets: [(&str, Target); 4] = [
+        let targets: [(&str, Target); 6] = [
+            ("config", super::config),
             ("cookie", super::cookie),
             ("elf", super::elf),
             ("otpauth", super::import),
+            ("request", super::request),
             ("token", super::token),
         ];
         for (name, target) in targets {
