@@ -12,7 +12,7 @@ use std::{ops::Range, sync::Arc};
 use zeroize::Zeroizing;
 
 /// How the names of the host's own records begin, and what they are.
-const KINDS: [(&[u8], &str); 9] = [
+const KINDS: [(&[u8], &str); 10] = [
     (b"account", "account"),
     (b"session", "session"),
     (b"email", "directory"),
