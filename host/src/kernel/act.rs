@@ -49,7 +49,6 @@ pub(crate) fn absorb(call: &Call<'_>, plugin: &str, decision: &Decision) -> Resu
     let view = View { call, plugin };
     let people = &call.kernel.people;
     let (mut granted, mut ended, mut sign_in, mut cookies) = (None::<Granted>, false, None, Vec::new());
-    let mut events = Vec::new();
     for act in decision.acts() {
         match act.ok_or_else(|| fault("its decision holds something that this kernel does not know"))? {
             Act::Put { name, value, expires_at, blind } => {
@@ -74,12 +73,9 @@ pub(crate) fn absorb(call: &Call<'_>, plugin: &str, decision: &Decision) -> Resu
                 cookies.push((format!("{plugin}-{name}"), Secret::new(value.to_owned()), lasts));
             }
             Act::Message(draft) => call.message(&draft)?,
-            Act::Audit(event) => events.push(event),
+            Act::Audit(event) => call.audit(plugin, &event),
         }
     }
-    // A program that proves a challenge shows no session: it is the one that its proof completes.
-    let caller = call.caller().or(granted.as_ref().map(|granted| &granted.caller));
-    events.iter().for_each(|event| call.audit_by(caller, plugin, event));
     let answer = match decision.answer().ok_or_else(|| fault("its decision has no answer"))? {
         Said::Json { status, body } => Answer::Json { status, body: body.to_vec() },
         Said::Empty => Answer::Empty,

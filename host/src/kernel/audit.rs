@@ -93,13 +93,20 @@ pub(super) fn row(
     caller: Option<&Caller>,
 ) -> (Vec<u8>, Vec<u8>) {
     let kernel = call.kernel;
+    let handle = call.handle().filter(|handle| handle.subject == event.subject);
+    let (actor, session) = match (caller, handle) {
+        (Some(Caller { subject, session }), _) => (&subject.id, &*session.id),
+        // A program that proves a challenge shows no session: it has the handle of the one that waits.
+        (None, Some(handle)) => (&handle.subject, &*handle.session),
+        (None, None) => (&call.origin.actor, ""),
+    };
     let record = Record {
         at: call.now().secs(),
         event: name(view, event),
         success: event.success,
         subject: event.subject.into(),
-        actor: caller.map_or_else(|| call.origin.actor.clone(), |caller| caller.subject.id.clone()),
-        session: caller.map(|caller| caller.session.id.clone()).unwrap_or_default(),
+        actor: actor.clone(),
+        session: session.into(),
         peer: call.origin.peer.clone(),
         request: call.origin.request.clone(),
         fields: event.fields.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),

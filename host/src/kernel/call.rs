@@ -150,6 +150,7 @@ pub(crate) struct Call<'k> {
     caller: OnceCell<Caller>,
     /// The account that knows the browser that asks.
     known_to: OnceCell<String>,
+    handle: OnceCell<Claims>,
 }
 
 impl<'k> Call<'k> {
@@ -164,6 +165,7 @@ impl<'k> Call<'k> {
             state: RefCell::default(),
             caller: OnceCell::new(),
             known_to: OnceCell::new(),
+            handle: OnceCell::new(),
         }
     }
 
@@ -187,6 +189,16 @@ impl<'k> Call<'k> {
     fn lane(&self) -> Lane {
         let known = self.caller().map(|caller| &caller.subject.id).or(self.known_to.get());
         known.map_or_else(|| Lane::from_afar(&self.origin.peer), |account| Lane::Known(account.clone()))
+    }
+    /// The token that came along of a session, when a plugin has opened one.
+    pub(crate) fn handle(&self) -> Option<&Claims> {
+        self.handle.get()
+    }
+    /// Says that one did.
+    pub(super) fn brings(&self, claims: &Claims) {
+        if !claims.session.is_empty() {
+            let _ = self.handle.set(claims.clone());
+        }
     }
     /// The place of a subject.
     pub(crate) fn place(&self, subject: &str) -> Place {

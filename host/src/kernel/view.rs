@@ -96,7 +96,10 @@ impl Context for View<'_, '_> {
             token::open(&kernel.ring(), &kernel.settings.audience, &self.purpose(purpose), token, self.now());
         let own = |claims: Claims| Claims { purpose: purpose.to_owned(), ..claims };
         Ok(opened.map(|token| match token {
-            Token::Live(claims) => Token::Live(own(claims)),
+            Token::Live(claims) => {
+                self.call.brings(&claims);
+                Token::Live(own(claims))
+            }
             Token::Expired(claims) => Token::Expired(own(claims)),
         }))
     }
