@@ -60,7 +60,7 @@ impl People for Own {
     }
     fn knows_browser(&self, call: &Call<'_>, subject: &str) -> Result<bool, Refusal> {
         let Some(account) = accounts::by_id(call, subject)? else { return Ok(false) };
-        Ok(Device::of(call, &account)?.is_some())
+        Ok(Device::of(call, (&account).into())?.is_some())
     }
     fn letter(&self, call: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Letter>, Refusal> {
         if let Some(email) = auth::registering(call, draft.to)? {

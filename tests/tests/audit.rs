@@ -71,3 +71,57 @@ fn every_event_of_an_account_is_recorded_once_and_in_order() {
     secrets.iter().for_each(|secret| assert!(!text.contains(secret), "{secret}"));
     host.stop();
 }
+
+/// A program shows no session while it proves its challenge; its guesses are those of the login that waits.
+#[test]
+fn what_a_program_tries_names_its_login() {
+    let host = Site::with_store("memory").with_clock().with_mail().start();
+    let mut user = host.user_fixture("ann@example.org");
+    host.setup_totp(&mut user);
+    let challenge = host.mfa_pending_challenge(&user);
+    let ask = |path: &str, body: Value| {
+        let mut body = body;
+        body["challenge"] = challenge.clone().into();
+        host.program().ask(path, body)
+    };
+    for _ in 0..5 {
+        let wrong = json!({ "code": host.generate_wrong_code(&user) });
+        ask("POST /mfa/totp/verify", wrong).refused(401, "invalid-code");
+    }
+    ask("POST /mfa/recovery/verify", json!({ "code": user.recovery_codes[0] })).refused(429, "locked");
+    ask("POST /mfa/challenge/cancel", json!({})).expect(204);
+    let all = events(&host, &user);
+    let login = all.iter().rfind(|event| event["event"] == "login.challenged").expect("a login");
+    let tried: Vec<&Value> = all.iter().skip_while(|event| *event != login).collect();
+    let named = |name: &str| tried.iter().filter(|event| event["event"] == name).count();
+    assert_eq!(
+        ["mfa.totp.refused", "mfa.recovery.refused", "mfa.challenge.cancelled"].map(named),
+        [5, 1, 1],
+        "{tried:?}"
+    );
+    assert!(login["session"].as_str().is_some_and(|session| !session.is_empty()), "{login}");
+    for event in
+        tried.iter().filter(|event| event["event"].as_str().is_some_and(|name| name.starts_with("mfa.")))
+    {
+        assert_eq!((&event["session"], &event["actor"]), (&login["session"], &json!(user.id)), "{event}");
+    }
+    host.stop();
+}
+
+/// While a password is locked each place that asks for it leaves a row, one a minute.
+#[test]
+fn tries_during_a_lock_of_the_password_are_on_record() {
+    let host = Site::with_store("memory").with_clock().start();
+    let user = host.user_fixture("ann@example.org");
+    let mut browser = host.signed_in(&user);
+    let wrong = json!({ "password": "wrong horse battery staple" });
+    for _ in 0..5 {
+        browser.ask("POST /reauthenticate", &wrong).refused(401, "invalid-credentials");
+    }
+    for _ in 0..3 {
+        browser.ask("POST /reauthenticate", &wrong).refused(429, "locked");
+    }
+    let named = |name: &str| events(&host, &user).iter().filter(|event| event["event"] == name).count();
+    assert_eq!(["password.wrong", "password.refused"].map(named), [5, 1]);
+    host.stop();
+}

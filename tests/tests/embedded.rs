@@ -9,12 +9,15 @@ use countersign_host::{
 };
 use countersign_plugin_api::{Latency, Problem, Refusal, Secret, Time};
 use countersign_test_kit::totp;
-use countersign_tests::Site;
+use countersign_tests::{Site, fixture};
 use http::Request;
+use serde_json::Value;
 use std::{
+    fs,
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex},
-    time::{SystemTime, UNIX_EPOCH},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -71,6 +74,27 @@ impl Accounts for Reset {
     }
 }
 
+/// The same, where every password is right.
+struct Always;
+
+impl Accounts for Always {
+    fn by_id(&self, id: &str) -> Result<Option<Account>, Unavailable> {
+        One.by_id(id)
+    }
+    fn by_email(&self, address: &str) -> Result<Option<Account>, Unavailable> {
+        One.by_email(address)
+    }
+    fn check_password(&self, account: Option<&Account>, _: &Secret<String>) -> Result<bool, Unavailable> {
+        Ok(account.is_some())
+    }
+    fn mailbox_proven(&self, id: &str) -> Result<(), Unavailable> {
+        Err(Unavailable::new(id))
+    }
+    fn latency(&self) -> Latency {
+        Latency::Quick
+    }
+}
+
 /// Whose sessions were to end.
 #[derive(Clone, Default)]
 struct Ended(Arc<Mutex<Vec<String>>>);
@@ -99,7 +123,7 @@ struct Running {
     kernel: Embedded,
     ended: Ended,
     runtime: Runtime,
-    _site: Site,
+    site: Site,
 }
 
 impl Running {
@@ -107,12 +131,22 @@ impl Running {
         Self::with(One)
     }
     fn with(accounts: impl Accounts) -> Self {
-        let (site, ended) = (Site::new(), Ended::default());
+        Self::on(Site::new(), accounts)
+    }
+    fn on(site: Site, accounts: impl Accounts) -> Self {
+        let ended = Ended::default();
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let config = Config::load(&site.config()).expect("a configuration");
         let builder = Kernel::builder(config).accounts(accounts).sessions(ended.clone());
         let kernel = runtime.block_on(builder.start()).unwrap_or_else(|error| panic!("{error}"));
-        Self { kernel, ended, runtime, _site: site }
+        Self { kernel, ended, runtime, site }
+    }
+    /// What it leaves behind.
+    fn stop(self) -> Site {
+        let Self { kernel, runtime, site, .. } = self;
+        drop(kernel);
+        drop(runtime);
+        site
     }
     fn mfa(&self) -> Mfa {
         self.kernel.mfa().expect("a gate")
@@ -257,7 +291,7 @@ fn the_password_class_and_the_second_factor_have_a_budget_each() {
 
 #[test]
 fn links_passwords_codes_and_settings() {
-    let running = Running::start();
+    let running = Running::on(Site::new().with_mail(), One);
     let mfa = running.mfa();
     let key = secret("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");
     for (code, at, valid) in
@@ -285,6 +319,80 @@ fn links_passwords_codes_and_settings() {
     refused(mfa.send_otp(&login).wait(), Problem::Forbidden);
     mfa.cancel_challenge(&login).wait().expect("it is over");
     refused(mfa.verify_challenge(&login).wait(), Problem::SessionRequired);
+    // After a password the mailbox is another factor.
+    let login = challenged(mfa.issue_challenge(&password()).wait());
+    mfa.send_otp(&login).wait().expect("it is mailed");
+    let mail = running.site.mailbox().take_where(ADDRESS, |mail| mail.subject.contains("code"));
+    let done = mfa.verify_otp(&login, &secret(mail.code())).wait().expect("a login");
+    assert_eq!(done.authentication.amr(), ["pwd", "email"]);
+    refused(mfa.disable_totp(&done.authentication, None).wait(), Problem::StepUpRequired);
+}
+
+/// What is tried is on record as it is with the host: at a lock as well, and with the login that it was for.
+#[test]
+fn tries_are_on_record_and_a_lock_keeps_none_of_them_off_it() {
+    let running = Running::start();
+    let mfa = running.mfa();
+    let (key, ..) = enrolled(&mfa);
+    let (request, ()) = Request::new(()).into_parts();
+    let login =
+        |address: &str| running.runtime.block_on(running.kernel.login(&request, address, &secret("wrong")));
+    for address in [ADDRESS, "nobody@example.org"] {
+        for _ in 0..5 {
+            refused(login(address), Problem::InvalidCredentials);
+        }
+        for _ in 0..3 {
+            refused(login(address), Problem::Locked);
+        }
+    }
+    assert!(mfa.record_failure(ADDRESS).wait().expect("an answer").is_some());
+    let waiting = challenged(mfa.issue_challenge(&password().bearer()).wait());
+    let program = Acting::challenge(&waiting.challenge);
+    refused(mfa.verify_totp(program, &wrong(&key)).wait(), Problem::InvalidCode);
+    let id = waiting.pending.id().to_owned();
+
+    drop(mfa);
+    let site = running.stop();
+    let output = site.run(&["audit", "tail", "--json", "-n", "1000"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    let all: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let named = |name: &'static str| all.iter().filter(move |event| event["event"] == name);
+    for (name, rows) in [("login.failed", 5), ("login.refused", 1), ("login.challenged", 1)] {
+        assert_eq!(named(name).filter(|event| event["subject"] == ANN).count(), rows, "{name}: {all:?}");
+    }
+    for name in ["login.challenged", "mfa.totp.refused"] {
+        let event = named(name).next_back().expect("recorded");
+        assert_eq!((&event["session"], &event["actor"]), (&id.clone().into(), &ANN.into()), "{event}");
+    }
+}
+
+/// A gate that hangs: whoever signs in by the application is answered for as over HTTP, and is not let in.
+#[test]
+fn nobody_waits_for_a_gate_that_hangs() {
+    let site = Site::new();
+    let armed = site.path("armed");
+    site.edit(|config| {
+        let plugins = config["plugin"].as_array_of_tables_mut().expect("plugins");
+        plugins.retain(|plugin| plugin["file"].as_str().is_some_and(|file| !file.contains("mfa")));
+        config.remove("mfa");
+    });
+    site.add_plugin(&fixture("hangs"));
+    site.set("hangs.gates", true);
+    site.set("hangs.armed_by", armed.to_str().expect("a path of text"));
+    let running = Running::on(site, Always);
+    let (request, ()) = Request::new(()).into_parts();
+    let login = || running.runtime.block_on(running.kernel.login(&request, ADDRESS, &secret("a password")));
+    signed_in(login());
+    fs::write(&armed, "").expect("armed");
+    refused(login(), Problem::PluginFault);
+    let first = password();
+    refused(running.runtime.block_on(running.kernel.after_primary(&request, &first)), Problem::PluginFault);
+    fs::remove_file(&armed).expect("disarmed");
+    let give_up = Instant::now() + Duration::from_mins(1);
+    while login().is_err() {
+        assert!(Instant::now() < give_up, "the gate has come back, and nobody is let in");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ mod users;
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, request::Parts},
-    response::{IntoResponse, Response},
+    http::{StatusCode, header, request::Parts},
+    response::{AppendHeaders, IntoResponse, Response},
     routing::{get, post},
 };
 use axum_login::{AuthManagerLayerBuilder, AuthSession, login_required};
@@ -117,7 +117,7 @@ async fn change_password(
     State(app): State<App>,
     request: Parts,
     Json(form): Json<NewPassword>,
-) -> Result<StatusCode, Failure> {
+) -> Result<Response, Failure> {
     let own = app.kernel.stepped_up(&request).await?;
     let id = own.account().id.parse().map_err(|_| Problem::SessionRequired)?;
     let broken = app.kernel.mfa()?.validate_password(&form.new_password, Some(&own)).await?;
@@ -125,8 +125,10 @@ async fn change_password(
         return Err(Refusal::new(Problem::PasswordPolicy).violations(broken).into());
     }
     app.users.set_password(id, &form.new_password).map_err(failed)?;
-    app.kernel.password_changed(&request).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let own = app.kernel.password_changed(&request).await?;
+    // The browser stays known to the account.
+    let cookie = app.kernel.device_cookie(&own).map(|cookie| (header::SET_COOKIE, cookie));
+    Ok((StatusCode::NO_CONTENT, AppendHeaders(cookie)).into_response())
 }
 
 fn failed(error: Failed) -> Failure {

@@ -10,6 +10,7 @@ use std::{
 
 const ANN: &str = "ann@example.org";
 const SESSION: &str = "app-session";
+const DEVICE: &str = "countersign-device";
 
 fn command(site: &Site) -> Command {
     let mut command = project::command(env!("CARGO_BIN_EXE_embed-axum"));
@@ -158,7 +159,7 @@ fn a_ticket_that_was_seen_before_the_code_is_worth_nothing_afterwards() {
 #[test]
 fn five_wrong_codes_lock_and_so_do_five_wrong_passwords() {
     let app = App::start();
-    let Enrolled { secret, .. } = app.enrolled(ANN);
+    let Enrolled { browser: mut home, secret, .. } = app.enrolled(ANN);
     let code = app.code(&secret);
     let (mut browser, _) = app.sign_in(ANN);
     for _ in 0..5 {
@@ -169,6 +170,7 @@ fn five_wrong_codes_lock_and_so_do_five_wrong_passwords() {
     // The lock is the second factor's: the password still is what it was.
     assert_eq!(app.sign_in(ANN).1.status, 202);
 
+    // As strangers know it: the browser that set the factor up has tries of its own, also after that credential event.
     for email in [ANN, "nobody@example.org"] {
         let mut browser = app.browser();
         for _ in 0..5 {
@@ -177,6 +179,14 @@ fn five_wrong_codes_lock_and_so_do_five_wrong_passwords() {
         }
         app.sign_in(email).1.refused(429, "locked");
     }
+    let right = json!({ "email": ANN, "password": PASSWORD });
+    post(&mut home, "/sign-in", &right).expect(202);
+    let mut other = home.clone();
+    for _ in 0..5 {
+        let wrong = json!({ "email": ANN, "password": "not the password" });
+        post(&mut other, "/sign-in", &wrong).refused(401, "invalid-credentials");
+    }
+    post(&mut home, "/sign-in", &right).refused(429, "locked");
 }
 
 #[test]
@@ -199,8 +209,10 @@ fn a_credential_event_ends_the_other_sessions_and_takes_a_fresh_proof() {
     browser.ask("POST /mfa/totp/verify", json!({ "code": app.code(&secret) })).expect(200);
     let (mut waiting, reply) = app.sign_in(ANN);
     assert_eq!(reply.status, 202);
+    let before = browser.cookie(DEVICE).expect("a device cookie").to_owned();
     assert_eq!(post(&mut browser, "/password", &new).status, 204);
     assert!(is_signed_in(&mut browser));
+    assert!(browser.cookie(DEVICE).is_some_and(|now| now != before), "it stays known, by another cookie");
     let late = waiting.ask("POST /mfa/totp/verify", json!({ "code": app.code(&secret) }));
     assert_eq!(late.status, 401, "a login that waited has ended with it: {}", late.text());
     app.site.mailbox().take_where(ANN, |mail| mail.subject.contains("password"));

@@ -3,13 +3,13 @@
 //!
 //! Strangers can write this, so it is a record of its own that no second factor ever reads. Names that belong
 //! to nobody share a fixed number of buckets, so that inventing names makes nothing grow.
-use super::Device;
+use super::{Device, device::Owner};
 use crate::{
-    accounts::{Account, Email},
-    kernel::{Call, HOST},
+    accounts::Email,
+    kernel::{Call, HOST, audit},
     records::{decode, encode},
 };
-use countersign_plugin_api::{Problem, Refusal, Time};
+use countersign_plugin_api::{Event, Problem, Refusal, Time};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -36,14 +36,17 @@ pub(crate) struct Budget {
 
 impl Budget {
     /// That of the browser that asks, when the account knows it, which the call learns so; else that of strangers.
-    pub(super) fn of(call: &Call<'_>, email: &Email, account: Option<&Account>) -> Result<Self, Refusal> {
-        let device = account.map(|account| Device::of(call, account)).transpose()?.flatten();
-        match account.zip(device) {
-            Some((account, device)) => {
-                call.set_known_to(&account.id);
-                Self::load(call, call.host_key(&account.id, &[RECORD, &device.0].concat()), true)
+    pub(crate) fn of(call: &Call<'_>, email: &Email, owner: Option<Owner<'_>>) -> Result<Self, Refusal> {
+        let device = owner.map(|owner| Device::of(call, owner)).transpose()?.flatten();
+        match owner.zip(device) {
+            Some((owner, device)) => {
+                call.set_known_to(owner.id);
+                Self::load(call, call.host_key(owner.id, &[RECORD, &device.0].concat()), true)
             }
-            None => Self::read(call, email, account.map(|account| account.id.as_str())),
+            None => {
+                let holder = holder(call, email, owner.map(|owner| owner.id));
+                Self::load(call, call.host_key(&holder, RECORD), false)
+            }
         }
     }
 
@@ -52,11 +55,6 @@ impl Budget {
         let found = call.scan(HOST, call.place(account), RECORD, None, MOST)?;
         let names = found.into_iter().map(|(name, _)| name);
         names.map(|name| Self::load(call, call.host_key(account, &name), name != RECORD)).collect()
-    }
-
-    /// That of strangers. `owner` is the id of the account that has the address, if one does.
-    pub(crate) fn read(call: &Call<'_>, email: &Email, owner: Option<&str>) -> Result<Self, Refusal> {
-        Self::load(call, call.host_key(&holder(call, email, owner), RECORD), false)
     }
 
     /// That of whoever is known by something else, kept under a key of its own.
@@ -73,6 +71,20 @@ impl Budget {
         }
     }
 
+    /// What a try is answered while the name is locked. The first of a minute is put on record as `event`, which
+    /// concerns the account that has the name, or nobody.
+    pub(crate) fn refused(
+        &self,
+        call: &Call<'_>,
+        email: &Email,
+        event: &Event<'_>,
+    ) -> Result<Option<Refusal>, Refusal> {
+        let Err(refusal) = self.check(call.now()) else { return Ok(None) };
+        let owner = Some(event.subject).filter(|owner| !owner.is_empty());
+        audit::seldom_at(call, call.host_key(&holder(call, email, owner), b"refused"), event)?;
+        Ok(Some(refusal))
+    }
+
     /// Until when the name is locked, if it is.
     pub(crate) fn locked_until(&self, now: Time) -> Option<Time> {
         self.tries.locked_until(now)
@@ -80,20 +92,21 @@ impl Budget {
 
     /// Counts a wrong password; answers the budget that is left.
     pub(crate) fn count(self, call: &Call<'_>) -> Result<Self, Refusal> {
-        let tries = self.tries.with_one_more(call.now());
-        call.put(self.key.clone(), &encode(&tries)?, Time::from_secs(tries.since) + WINDOW, false)?;
-        Ok(Self { tries, ..self })
+        let counted = Self { tries: self.tries.with_one_more(call.now()), ..self };
+        counted.save(call)?;
+        Ok(counted)
+    }
+
+    /// Writes it as it is.
+    pub(crate) fn save(&self, call: &Call<'_>) -> Result<(), Refusal> {
+        let until = Time::from_secs(self.tries.since) + WINDOW;
+        call.put(self.key.clone(), &encode(&self.tries)?, until, false)
     }
 
     /// A right password resets its own class.
     pub(crate) fn reset(self, call: &Call<'_>) -> Result<(), Refusal> {
         if self.tries.wrong == 0 { Ok(()) } else { call.delete(self.key) }
     }
-}
-
-/// Where it is remembered that a refusal of a name was put on record.
-pub(super) fn refusals(call: &Call<'_>, email: &Email, owner: Option<&str>) -> Vec<u8> {
-    call.host_key(&holder(call, email, owner), b"refused")
 }
 
 /// Whose records a name has: its owner's, or those that names share which belong to nobody.

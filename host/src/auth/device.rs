@@ -8,7 +8,7 @@ use crate::{
     kernel::{Call, HOST, PluginCookie, View},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign_plugin_api::{Context, Draft, Refusal, Secret, SessionMode, Time};
+use countersign_plugin_api::{Context, Draft, Refusal, Secret, SessionMode, Subject, Time};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 
@@ -20,15 +20,34 @@ const COOKIE: &str = "device";
 const LASTS: Duration = Duration::from_hours(180 * 24);
 const NOTICE: Duration = Duration::from_hours(24);
 
+/// The account that a browser is known to, the host's own or an application's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) epoch: u64,
+}
+
+impl<'a> From<&'a Account> for Owner<'a> {
+    fn from(account: &'a Account) -> Self {
+        Self { id: &account.id, epoch: account.epoch }
+    }
+}
+
+impl<'a> From<&'a Subject> for Owner<'a> {
+    fn from(subject: &'a Subject) -> Self {
+        Self { id: &subject.id, epoch: subject.epoch }
+    }
+}
+
 /// A browser that an account knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Device(pub(super) [u8; 16]);
 
 impl Device {
     /// The browser that asks, when the account knows it.
-    pub(crate) fn of(call: &Call<'_>, account: &Account) -> Result<Option<Self>, Refusal> {
+    pub(crate) fn of(call: &Call<'_>, owner: Owner<'_>) -> Result<Option<Self>, Refusal> {
         let Some(shown) = shown(call) else { return Ok(None) };
-        let right = shown.mac.ct_eq(&mac(call, account, shown.device, shown.expires_at)?);
+        let right = shown.mac.ct_eq(&mac(call, owner, shown.device, shown.expires_at)?);
         Ok((bool::from(right) && call.now() < shown.expires_at).then_some(shown.device))
     }
 
@@ -38,9 +57,9 @@ impl Device {
         Self(id)
     }
 
-    fn cookie(self, call: &Call<'_>, account: &Account) -> Result<PluginCookie, Refusal> {
+    fn cookie(self, call: &Call<'_>, owner: Owner<'_>) -> Result<PluginCookie, Refusal> {
         let expires_at = call.now() + LASTS;
-        let mac = mac(call, account, self, expires_at)?;
+        let mac = mac(call, owner, self, expires_at)?;
         let value = [&self.0[..], &expires_at.secs().to_be_bytes(), &mac].concat();
         Ok((COOKIE.into(), Secret::new(URL_SAFE_NO_PAD.encode(value)), LASTS))
     }
@@ -54,7 +73,7 @@ pub(super) fn welcome(
     mode: SessionMode,
     agent: &str,
 ) -> Result<Option<PluginCookie>, Refusal> {
-    let device = Device::of(call, &account)?;
+    let device = Device::of(call, (&account).into())?;
     if !account.signed_in {
         account.signed_in = true;
         accounts::save(call, &account)?;
@@ -65,19 +84,30 @@ pub(super) fn welcome(
     }
     match mode {
         SessionMode::Bearer => Ok(None),
-        SessionMode::Cookie => device.unwrap_or_else(|| Device::new(call)).cookie(call, &account).map(Some),
+        SessionMode::Cookie => known(call, (&account).into()).map(Some),
     }
 }
 
-/// After a credential event of the caller's own: the browser that it came from stays known.
-pub(crate) fn renew(call: &Call<'_>) -> Result<Option<PluginCookie>, Refusal> {
-    let Some(caller) = call.caller().filter(|_| shown(call).is_some()) else { return Ok(None) };
-    let Some(account) = accounts::by_id(call, &caller.subject.id)? else { return Ok(None) };
-    if account.epoch == caller.subject.epoch {
+/// The browser that asks has completed a login: the cookie by which it is known from now on.
+pub(crate) fn known(call: &Call<'_>, owner: Owner<'_>) -> Result<PluginCookie, Refusal> {
+    Device::of(call, owner)?.unwrap_or_else(|| Device::new(call)).cookie(call, owner)
+}
+
+/// After a credential event of the caller's own, which leaves the account as `now`: the browser that it came from
+/// stays known.
+pub(crate) fn renewed(call: &Call<'_>, now: Owner<'_>) -> Result<Option<PluginCookie>, Refusal> {
+    let Some(caller) = call.caller().filter(|caller| caller.subject.id == now.id) else { return Ok(None) };
+    if caller.subject.epoch == now.epoch {
         return Ok(None);
     }
-    let before = Account { epoch: caller.subject.epoch, ..account.clone() };
-    Device::of(call, &before)?.map(|device| device.cookie(call, &account)).transpose()
+    Device::of(call, (&caller.subject).into())?.map(|device| device.cookie(call, now)).transpose()
+}
+
+/// The same where accounts are the host's own.
+pub(crate) fn renew(call: &Call<'_>) -> Result<Option<PluginCookie>, Refusal> {
+    let Some(caller) = call.caller().filter(|_| shown(call).is_some()) else { return Ok(None) };
+    let account = accounts::by_id(call, &caller.subject.id)?;
+    account.map_or(Ok(None), |account| renewed(call, (&account).into()))
 }
 
 /// What a browser shows, before anything is known of it.
@@ -100,9 +130,9 @@ fn parse(text: &str) -> Option<Shown> {
     Some(Shown { device: Device(*id), expires_at, mac: mac.try_into().ok()? })
 }
 
-fn mac(call: &Call<'_>, account: &Account, device: Device, expires_at: Time) -> Result<[u8; 32], Refusal> {
-    let (epoch, until) = (account.epoch.to_be_bytes(), expires_at.secs().to_be_bytes());
-    View { call, plugin: HOST }.mac(&[b"device", account.id.as_bytes(), &epoch, &device.0, &until])
+fn mac(call: &Call<'_>, owner: Owner<'_>, device: Device, expires_at: Time) -> Result<[u8; 32], Refusal> {
+    let (epoch, until) = (owner.epoch.to_be_bytes(), expires_at.secs().to_be_bytes());
+    View { call, plugin: HOST }.mac(&[b"device", owner.id.as_bytes(), &epoch, &device.0, &until])
 }
 
 /// How a browser calls itself, fit for a mail.

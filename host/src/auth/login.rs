@@ -1,12 +1,8 @@
 //! Signing in.
-use super::{
-    Asked, Reply,
-    budget::{self, Budget},
-    device, end_older,
-};
+use super::{Asked, Reply, budget::Budget, device, end_older};
 use crate::{
     accounts::{self, Account, Email, MAX_PASSWORD, Password},
-    kernel::{Call, HOST, audit},
+    kernel::{Call, HOST},
     sessions,
 };
 use countersign_plugin_api::{
@@ -47,11 +43,9 @@ pub(super) fn login(call: &Call<'_>, asked: &Asked<'_>) -> Result<Reply, Refusal
     let body: SignIn = asked.request.json()?;
     let email = Email::parse(&body.email)?;
     let account = accounts::by_email(call, &email)?;
-    let tries = Budget::of(call, &email, account.as_ref())?;
-    if let Err(refusal) = tries.check(call.now()) {
-        let owner = account.as_ref().map(|account| account.id.as_str());
-        let event = Event::failure("login.refused", owner.unwrap_or_default());
-        audit::seldom_at(call, budget::refusals(call, &email, owner), &event)?;
+    let tries = Budget::of(call, &email, account.as_ref().map(Into::into))?;
+    let owner = account.as_ref().map(|account| account.id.as_str()).unwrap_or_default();
+    if let Some(refusal) = tries.refused(call, &email, &Event::failure("login.refused", owner))? {
         return Ok(Reply::refused(refusal));
     }
     let password = body.password.expose();

@@ -19,7 +19,9 @@ mod waiting;
 pub(crate) use device::fuzzing::cookie as device_cookie;
 
 pub(crate) use budget::Budget;
-pub(crate) use device::{Device, renew as renew_device};
+pub(crate) use device::{
+    Device, Owner, known as known_device, renew as renew_device, renewed as renewed_device,
+};
 pub(crate) use redirect::{may_follow, wants_html};
 pub(crate) use registration::sign_up;
 pub(crate) use session::listed;

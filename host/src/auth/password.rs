@@ -75,8 +75,10 @@ fn prove(call: &Call<'_>, password: &Secret<String>) -> Result<Proof, Refusal> {
     let caller = call.caller().ok_or(Problem::SessionRequired)?;
     let account = accounts::by_id(call, &caller.subject.id)?.ok_or(Problem::SessionRequired)?;
     let email = Email::parse(&account.email)?;
-    let budget = Budget::of(call, &email, Some(&account))?;
-    budget.check(call.now())?;
+    let budget = Budget::of(call, &email, Some((&account).into()))?;
+    if let Some(refusal) = budget.refused(call, &email, &Event::failure("password.refused", &account.id))? {
+        return Ok(Proof::Wrong(Reply::refused(refusal)));
+    }
     let password = password.expose();
     if password.len() > MAX_PASSWORD || !accounts::password_matches(call, Some(&account), password)? {
         call.audit(HOST, &Event::failure("password.wrong", &account.id));

@@ -4,7 +4,8 @@
 //! completes the login; its ticket names it. The ticket of a session that is signed in holds all there is to know,
 //! with the account's epoch: a credential event since then has ended it.
 use crate::{
-    kernel::Call,
+    auth::{Owner, known_device, renewed_device},
+    kernel::{Call, PluginCookie},
     records::{decode, encode},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -25,6 +26,7 @@ const FIRST: u64 = 1;
 pub struct Authentication {
     caller: Caller,
     ticket: Secret<String>,
+    device: Option<PluginCookie>,
 }
 
 impl Authentication {
@@ -62,6 +64,9 @@ impl Authentication {
     }
     pub(super) fn caller(&self) -> &Caller {
         &self.caller
+    }
+    pub(super) fn device(&self) -> Option<&PluginCookie> {
+        self.device.as_ref()
     }
 }
 
@@ -190,7 +195,24 @@ pub(super) fn issue(call: &Call<'_>, mut caller: Caller) -> Result<Authenticatio
         id: URL_SAFE_NO_PAD.encode(encode(&rest)?),
         expires_at: session.expires_at,
     })?;
-    Ok(Authentication { caller, ticket: Secret::new(ticket) })
+    let device = device(call, &caller)?;
+    Ok(Authentication { caller, ticket: Secret::new(ticket), device })
+}
+
+/// The cookie that lets a browser be known again: from a complete login on, and after what has ended it elsewhere. A
+/// program keeps no cookies.
+fn device(call: &Call<'_>, caller: &Caller) -> Result<Option<PluginCookie>, Refusal> {
+    let Caller { subject, session } = caller;
+    if session.kind == SessionKind::Pending || session.mode == SessionMode::Bearer {
+        return Ok(None);
+    }
+    let goes_on = |own: &Caller| own.session.id == session.id && own.session.kind == SessionKind::Standard;
+    let owner = Owner::from(subject);
+    if call.caller().is_some_and(goes_on) {
+        renewed_device(call, owner)
+    } else {
+        known_device(call, owner).map(Some)
+    }
 }
 
 /// Who a ticket is of. One that is wrong, over or made up is nobody's; a store or an application that does not
@@ -226,7 +248,7 @@ pub(super) fn resolve(call: &Call<'_>, ticket: &str) -> Result<Option<Authentica
         }
     };
     let caller = Caller { subject, session };
-    Ok(Some(Authentication { caller, ticket: Secret::new(ticket.to_owned()) }))
+    Ok(Some(Authentication { caller, ticket: Secret::new(ticket.to_owned()), device: None }))
 }
 
 /// The same, and it is who calls.

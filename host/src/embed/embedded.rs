@@ -1,31 +1,25 @@
 //! What an application holds: the kernel over its accounts and sessions.
 use super::{
     Accounts, Authentication, Entry, FirstFactor, Issued, Routes, authentication,
-    authentication::{add_method, issue, resolve, resolve_caller},
+    authentication::{issue, resolve, resolve_caller},
     entry::{self, Entered, enter},
+    passwords::Checks,
     people::{standard, unavailable},
     sessions::AnySessions,
 };
 use crate::{
-    accounts::{Email, MAX_PASSWORD},
-    auth::{Budget, Need, require},
+    auth::{Need, require},
     control::DataDir,
     http::{Cookie, RequestId, Site},
-    kernel::{Call, HOST, Kernel, Origin},
+    kernel::{Call, HOST, Kernel, Origin, answered},
     language::preferences,
     pages::Pages,
-    sessions::PASSWORD,
 };
-use axum::http::{header, request::Parts};
-use countersign_plugin_api::{Draft, Event, Problem, Refusal, Secret, Standing, Subject};
+use axum::http::{HeaderValue, header, request::Parts};
+use countersign_plugin_api::{Draft, Event, Problem, Refusal, Secret, Standing};
 use serde_json::json;
 use std::{net::IpAddr, sync::Arc, time::Duration};
-use tokio::{runtime::Handle, sync::Semaphore, task::spawn_blocking, time::timeout};
-
-/// How long a password may wait to be checked (as the host's own do).
-const PATIENCE: Duration = Duration::from_secs(2);
-/// So many may wait.
-const QUEUE: usize = 128;
+use tokio::{runtime::Handle, task::spawn_blocking};
 
 /// A kernel in an application: its plugins are linked, and the store answers. Cloning it is cheap.
 ///
@@ -33,6 +27,8 @@ const QUEUE: usize = 128;
 ///
 /// - Let **every** way to a session pass [`login`](Self::login) or [`after_primary`](Self::after_primary). A way that
 ///   does not is a way around the second factor: single sign-on, "remember me", an API's password grant, impersonation.
+/// - Answer a login with its [`Entry`], or set the cookies of [`Entry::issued`]: among them is the one by which the
+///   account knows the browser again ([`device_cookie`](Self::device_cookie)).
 /// - Treat a session whose ticket [is pending](Authentication::is_pending) as signed out.
 /// - Mount [`routes`](Self::routes) at `/api/auth` of `public_url`, inside the layer that makes its sessions.
 /// - Ask [`authenticated`](Self::authenticated) on each request where a policy requires a second factor, or where
@@ -64,8 +60,7 @@ struct Inner {
     site: Arc<Site>,
     pages: Pages,
     cookie: Cookie,
-    hashes: Semaphore,
-    waiting: Semaphore,
+    checks: Checks,
     runtime: Handle,
     _data_dir: DataDir,
 }
@@ -91,8 +86,7 @@ impl Embedded {
             site: Arc::new(site),
             pages,
             cookie,
-            hashes: Semaphore::new(hashes),
-            waiting: Semaphore::new(QUEUE),
+            checks: Checks::new(hashes),
             runtime: Handle::current(),
             _data_dir: data_dir,
         }))
@@ -114,38 +108,22 @@ impl Embedded {
         address: &str,
         password: &Secret<String>,
     ) -> Result<Entry, Refusal> {
-        let origin = self.origin(request);
-        let email = Email::parse(address)?;
-        let subject = self.count_password(&origin, &email).await?;
-        let found = subject.as_ref().map(|subject| subject.id.as_str());
-        if !self.password_is_right(found, password).await? {
-            if let Some(id) = found {
-                self.act(&origin, |call| {
-                    call.audit(HOST, &Event::failure("login.failed", id));
-                    Ok(())
-                })
-                .await?;
-            }
-            return Err(Problem::InvalidCredentials.into());
-        }
-        let subject = subject.ok_or(Problem::InvalidCredentials)?;
-        let forgive = |call: &Call<'_>| {
-            // What was right may have been replaced since: the event that said so has ended it.
-            if authentication::epoch(call, &subject.id)? != subject.epoch {
-                return Err(Problem::InvalidCredentials.into());
-            }
-            Budget::read(call, &email, Some(&subject.id))?.reset(call)
-        };
-        self.enter(request, &origin, &FirstFactor::password(&subject.id), forgive).await
+        let (address, password) = (address.to_owned(), password.clone());
+        let work = async move |this: Self, request| this.sign_in(&request, &address, &password).await;
+        self.watched(request, work).await
     }
 
     /// After a first factor that the application has checked itself: asks the gate, and keeps in the session of the
     /// request what it says. Every way to a session passes here.
     pub async fn after_primary(&self, request: &Parts, first: &FirstFactor) -> Result<Entry, Refusal> {
-        self.enter(request, &self.origin(request), first, |_| Ok(())).await
+        let first = first.clone();
+        let work = async move |this: Self, request| {
+            this.enter(&request, &this.origin(&request), &first, |_| Ok(())).await
+        };
+        self.watched(request, work).await
     }
 
-    async fn enter(
+    pub(super) async fn enter(
         &self,
         request: &Parts,
         origin: &Origin,
@@ -178,29 +156,30 @@ impl Embedded {
     /// Who has signed in, as far as the session of the request says: also one whose second factor is waited for,
     /// and one that must set one up first. `None` for nobody, and for what a credential event has ended.
     pub async fn authentication(&self, request: &Parts) -> Result<Option<Authentication>, Refusal> {
-        let Some(ticket) = self.ticket(request).await? else { return Ok(None) };
-        self.act(&self.origin(request), |call| resolve(call, &ticket)).await
+        let work = async move |this: Self, request| {
+            let Some(ticket) = this.ticket(&request).await? else { return Ok(None) };
+            this.act(&this.origin(&request), |call| resolve(call, &ticket)).await
+        };
+        self.watched(request, work).await
     }
 
     /// Who is signed in, with a second factor where one is set up, and with one set up where policy wants that.
     /// Otherwise 401 `session-required`, 403 `mfa-required` or 403 `enrollment-required`.
     pub async fn authenticated(&self, request: &Parts) -> Result<Authentication, Refusal> {
-        self.signed_in(request, |call| require(call, Need::Content)).await
+        let content = async move |this: Self, request| {
+            this.signed_in(&request, |call| require(call, Need::Content)).await
+        };
+        self.watched(request, content).await
     }
 
     /// The same, and proven within `step_up_window`: by the second factor where one is set up, else by the password.
     /// Otherwise 403 `step-up-required`.
     pub async fn stepped_up(&self, request: &Parts) -> Result<Authentication, Refusal> {
-        self.signed_in(request, |call| {
-            require(call, Need::Content)?;
-            let standing = call.kernel.standing(call)?;
-            let fresh = standing.is_some_and(|Standing { stepped_up, .. }| stepped_up);
-            if fresh { Ok(()) } else { Err(Problem::StepUpRequired.into()) }
-        })
-        .await
+        let fresh = async move |this: Self, request| this.signed_in(&request, is_fresh).await;
+        self.watched(request, fresh).await
     }
 
-    async fn signed_in(
+    pub(super) async fn signed_in(
         &self,
         request: &Parts,
         check: impl Fn(&Call<'_>) -> Result<(), Refusal>,
@@ -221,40 +200,23 @@ impl Embedded {
         request: &Parts,
         password: &Secret<String>,
     ) -> Result<Authentication, Refusal> {
-        let origin = self.origin(request);
-        let own = self.signed_in(request, |_| Ok(())).await?;
-        let (id, email) = (own.account().id.as_str(), Email::parse(&own.account().email)?);
-        self.count_password(&origin, &email).await?;
-        if !self.password_is_right(Some(id), password).await? {
-            return Err(Problem::InvalidCredentials.into());
-        }
-        self.renew(request, &origin, |call| {
-            Budget::read(call, &email, Some(id))?.reset(call)?;
-            let mut caller = standard(call)?.clone();
-            caller.session.authenticated_at = call.now();
-            add_method(&mut caller.session, PASSWORD);
-            call.audit(HOST, &Event::success("reauthenticated", id));
-            issue(call, caller)
-        })
-        .await
+        let password = password.clone();
+        let work = async move |this: Self, request| this.prove_again(&request, &password).await;
+        self.watched(request, work).await
     }
 
     /// The caller has a new password. Its other sessions, its open challenges, mailed links and trusted browsers
     /// end, and it is told by mail.
     pub async fn password_changed(&self, request: &Parts) -> Result<Authentication, Refusal> {
-        self.renew(request, &self.origin(request), |call| {
-            let caller = standard(call)?.clone();
-            authentication::bump(call, &caller.subject.id)?;
-            changed(call, "password.changed", &caller.subject.id)?;
-            issue(call, caller)
-        })
-        .await
+        let work =
+            async move |this: Self, request| this.renew(&request, &this.origin(&request), replaced).await;
+        self.watched(request, work).await
     }
 
     /// Somebody with access to the mailbox has set a new password. All that the account has open ends, and until another
     /// factor was proven no code is sent to that mailbox: it must not be both factors.
     pub async fn password_reset(&self, account: &str) -> Result<(), Refusal> {
-        self.act(&Self::own_origin(), |call| {
+        self.told(account, |call, account| {
             authentication::bump(call, account)?;
             call.kernel.tell_gate(call, "password.reset-by-mail", &json!({ "subject": account }))?;
             changed(call, "password.reset", account)
@@ -264,13 +226,25 @@ impl Embedded {
 
     /// An account is gone, and what is kept of its second factor with it.
     pub async fn account_deleted(&self, account: &str) -> Result<(), Refusal> {
-        self.act(&Self::own_origin(), |call| {
+        self.told(account, |call, account| {
             authentication::bump(call, account)?;
             call.kernel.tell_gate(call, "forget", &json!({ "subject": account }))?;
             call.audit(HOST, &Event::success("account.deleted", account));
             Ok(())
         })
         .await
+    }
+
+    /// The line of `Set-Cookie` by which the account will know the browser again, where this answer is to set one: a
+    /// login is complete, or a credential event has ended the one that it had. An [`Entry`] has it among its cookies, and
+    /// the [`routes`](Self::routes) set it; after [`password_changed`](Self::password_changed), and what
+    /// [`mfa`](Self::mfa) did on behalf of a request, the application adds it to its answer.
+    ///
+    /// The browser brings it along, and nothing more is to be done. It opens nothing: it gives a browser wrong passwords
+    /// and mailed links of its own, so that whoever uses up what strangers have does not keep the owner out.
+    pub fn device_cookie(&self, own: &Authentication) -> Option<HeaderValue> {
+        let cookie = own.device().cloned()?;
+        entry::lines(self.cookie(), vec![cookie]).ok()?.pop()
     }
 
     /// The typed client of plugin-mfa, in process. The error says that no plugin gates logins.
@@ -282,6 +256,22 @@ impl Embedded {
     pub fn readiness(&self) -> Result<(), Refusal> {
         self.0.kernel.readiness()
     }
+}
+
+/// Whoever calls has proven who it is within `step_up_window`.
+fn is_fresh(call: &Call<'_>) -> Result<(), Refusal> {
+    require(call, Need::Content)?;
+    let standing = call.kernel.standing(call)?;
+    let fresh = standing.is_some_and(|Standing { stepped_up, .. }| stepped_up);
+    if fresh { Ok(()) } else { Err(Problem::StepUpRequired.into()) }
+}
+
+/// The caller has a new password, and nothing of before but this session.
+fn replaced(call: &Call<'_>) -> Result<Authentication, Refusal> {
+    let caller = standard(call)?.clone();
+    authentication::bump(call, &caller.subject.id)?;
+    changed(call, "password.changed", &caller.subject.id)?;
+    issue(call, caller)
 }
 
 /// What follows a credential event that is the application's.
@@ -305,6 +295,12 @@ impl Embedded {
     pub(super) fn runtime(&self) -> &Handle {
         &self.0.runtime
     }
+    pub(super) fn accounts(&self) -> Arc<dyn Accounts> {
+        self.0.accounts.clone()
+    }
+    pub(super) fn checks(&self) -> &Checks {
+        &self.0.checks
+    }
     pub(super) fn sessions(&self) -> &dyn AnySessions {
         &*self.0.sessions
     }
@@ -319,6 +315,28 @@ impl Embedded {
     }
     pub(super) fn socket(&self, request: &Parts) -> IpAddr {
         self.0.sessions.socket(request)
+    }
+
+    /// A plugin or a store that hangs is answered for, as at a request over HTTP.
+    async fn watched<T: Send + 'static, F>(
+        &self,
+        request: &Parts,
+        work: impl FnOnce(Self, Parts) -> F,
+    ) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, Refusal>> + Send + 'static,
+    {
+        answered(work(self.clone(), request.clone())).await?
+    }
+
+    /// The same of what the application tells of an account.
+    async fn told(
+        &self,
+        account: &str,
+        decide: impl Fn(&Call<'_>, &str) -> Result<(), Refusal> + Send + Sync + 'static,
+    ) -> Result<(), Refusal> {
+        let (this, account) = (self.clone(), account.to_owned());
+        answered(async move { this.act(&Self::own_origin(), |call| decide(call, &account)).await }).await?
     }
 
     /// Runs a decision and, once it is durable, ends the sessions that it has ended.
@@ -342,7 +360,7 @@ impl Embedded {
     }
 
     /// The same for the session of a request, which then keeps who it is of from now on.
-    async fn renew(
+    pub(super) async fn renew(
         &self,
         request: &Parts,
         origin: &Origin,
@@ -363,7 +381,9 @@ impl Embedded {
         self.0.sessions.ticket(request).await.map_err(unavailable)
     }
     pub(super) async fn keep(&self, request: &Parts, own: &Authentication) -> Result<Issued, Refusal> {
-        self.0.sessions.keep(request, own).await.map_err(unavailable)
+        let mut issued = self.0.sessions.keep(request, own).await.map_err(unavailable)?;
+        issued.cookies.extend(self.device_cookie(own));
+        Ok(issued)
     }
     /// The application learns that a mailbox was proven, before anybody is signed in by that.
     pub(super) async fn tell_proven(&self, id: &str) -> Result<(), Refusal> {
@@ -390,38 +410,8 @@ impl Embedded {
         Origin { actor: "application".into(), ..Origin::default() }
     }
 
-    /// Counts a try at the password of an address, before it is made; answers who has the address.
-    async fn count_password(&self, origin: &Origin, email: &Email) -> Result<Option<Subject>, Refusal> {
-        self.act(origin, |call| {
-            let subject = call.kernel.subject_of(call, email.folded())?;
-            let budget = Budget::read(call, email, subject.as_ref().map(|subject| subject.id.as_str()))?;
-            budget.check(call.now())?;
-            budget.count(call)?;
-            Ok(subject)
-        })
-        .await
-    }
-
-    /// Each check may take the memory of a hash, so they are bounded like those.
-    async fn password_is_right(&self, id: Option<&str>, password: &Secret<String>) -> Result<bool, Refusal> {
-        let busy = || Refusal::new(Problem::Busy).retry_after(Duration::from_secs(1)).because("passwords");
-        let _place = self.0.waiting.try_acquire().map_err(|_| busy())?;
-        let turn = timeout(PATIENCE, self.0.hashes.acquire()).await;
-        let _turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
-        let (accounts, id, password) = (self.0.accounts.clone(), id.map(str::to_owned), password.clone());
-        self.blocking(move || {
-            let account = id.map(|id| accounts.by_id(&id)).transpose()?.flatten();
-            let too_long = password.expose().len() > MAX_PASSWORD;
-            let nothing = Secret::new(String::new());
-            let typed = if too_long { &nothing } else { &password };
-            let right = accounts.check_password(account.as_ref(), typed)?;
-            Ok(right && !too_long && account.is_some())
-        })
-        .await
-    }
-
     /// What the application does may block.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, super::Unavailable> + Send + 'static,
     ) -> Result<T, Refusal> {

@@ -203,11 +203,10 @@ pub(super) fn enter(call: &Call<'_>, first: &FirstFactor) -> Result<Entered, Ref
             expires_at,
         },
     };
-    let event = |name| Event::success(name, &subject.id);
     let entry = match verdict {
         Verdict::Proceed => {
             let caller = caller(SessionKind::Standard, Time::NEVER);
-            call.audit(HOST, &event("login.succeeded"));
+            call.audit_by(Some(&caller), HOST, &Event::success("login.succeeded", &subject.id));
             let standing = call.kernel.standing_of(call, &caller)?;
             Entry::SignedIn(SignedIn {
                 enrollment_required: standing.is_some_and(|standing| standing.enrollment_required),
@@ -217,7 +216,7 @@ pub(super) fn enter(call: &Call<'_>, first: &FirstFactor) -> Result<Entered, Ref
         }
         Verdict::Challenge { token, expires_at, methods } => {
             let caller = caller(SessionKind::Pending, expires_at);
-            call.audit(HOST, &event("login.challenged"));
+            call.audit_by(Some(&caller), HOST, &Event::success("login.challenged", &subject.id));
             wait(call, &caller)?;
             Entry::Challenged(Challenged {
                 challenge: Secret::new(token),

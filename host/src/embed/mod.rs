@@ -61,6 +61,7 @@ mod builder;
 mod embedded;
 mod entry;
 pub mod mfa;
+mod passwords;
 mod people;
 mod routes;
 mod sessions;

@@ -1,6 +1,7 @@
 //! An application's accounts and sessions, as the kernel asks for them.
 use super::{Account, Accounts, Unavailable, authentication};
 use crate::{
+    auth::{Device, Owner},
     kernel::{Call, Granted, Letter, People},
     language::preferences,
     mail::{self, Mails},
@@ -59,6 +60,10 @@ impl People for Theirs {
     fn subject_of(&self, call: &Call<'_>, address: &str) -> Result<Option<Subject>, Refusal> {
         let account = self.accounts.by_email(address.trim()).map_err(unavailable)?;
         account.map(|account| subject(call, account)).transpose()
+    }
+    fn knows_browser(&self, call: &Call<'_>, subject: &str) -> Result<bool, Refusal> {
+        let epoch = authentication::epoch(call, subject)?;
+        Ok(Device::of(call, Owner { id: subject, epoch })?.is_some())
     }
     fn letter(&self, call: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Letter>, Refusal> {
         if draft.to == Draft::NOBODY {

@@ -1,7 +1,6 @@
 //! What is done to an account by somebody else.
 use super::{Mfa, Operation, Status, ask::read};
 use crate::{
-    accounts::Email,
     auth::Budget,
     kernel::{Call, HOST},
 };
@@ -51,8 +50,8 @@ impl Admin {
 
 fn unlock(call: &Call<'_>, plugin: &str, account: &str) -> Result<(), Refusal> {
     let none = || Refusal::new(Problem::NotFound).saying("There is no such account");
-    let subject = call.kernel.subject(call, account)?.ok_or_else(none)?;
-    Budget::read(call, &Email::parse(&subject.email)?, Some(account))?.reset(call)?;
+    call.kernel.subject(call, account)?.ok_or_else(none)?;
+    Budget::all(call, account)?.into_iter().try_for_each(|budget| budget.reset(call))?;
     call.kernel.operate(call, &format!("{plugin}.unlock"), &json!({ "subject": account }))??;
     call.audit(HOST, &Event::success("account.unlocked", account));
     call.message(&Draft::notice("unlocked", account, call.now() + Duration::from_hours(24)))

@@ -8,7 +8,7 @@ use crate::{
         entry::{self, Entered},
         routes::{Outcome, ask},
     },
-    kernel::Call,
+    kernel::{Call, PluginCookie},
 };
 use countersign_plugin_api::{Problem, Refusal, Request, Secret};
 use serde::de::DeserializeOwned;
@@ -93,8 +93,7 @@ impl Mfa {
             self.kernel.tell_proven(&account).await?;
         }
         if let Some(entry) = &mut entry {
-            let cookies = entry::lines(self.kernel.cookie(), cookies).map_err(|failure| failure.0)?;
-            entry.carry(Issued { token: None, cookies });
+            self.carry(entry, cookies)?;
         }
         Ok(Answered { body: body.map_or(Value::Null, Value::Object), entry, keep })
     }
@@ -129,10 +128,17 @@ impl Mfa {
             if proven {
                 this.kernel.tell_proven(&entry.authentication().account().id).await?;
             }
-            let cookies = entry::lines(this.kernel.cookie(), cookies).map_err(|failure| failure.0)?;
-            entry.carry(Issued { token: None, cookies });
+            this.carry(&mut entry, cookies)?;
             Ok(entry)
         })
+    }
+
+    /// The cookies of a login whose ticket the application keeps itself.
+    fn carry(&self, entry: &mut Entry, cookies: Vec<PluginCookie>) -> Result<(), Refusal> {
+        let mut cookies = entry::lines(self.kernel.cookie(), cookies).map_err(|failure| failure.0)?;
+        cookies.extend(self.kernel.device_cookie(entry.authentication()));
+        entry.carry(Issued { token: None, cookies });
+        Ok(())
     }
 }
 

@@ -43,12 +43,12 @@ use super::{Authentication, Embedded, Entry, FirstFactor};
 use crate::{
     accounts::Email,
     auth::Budget,
-    kernel::{Call, Origin},
+    kernel::{Call, HOST, Origin},
 };
 use acting::Proof;
 use ask::{Asked, read};
 use axum::http::request::Parts;
-use countersign_plugin_api::{Problem, Refusal, Secret, Time};
+use countersign_plugin_api::{Event, Problem, Refusal, Secret, Time};
 use serde_json::{Value, json};
 
 /// The typed client. See the [module](self).
@@ -67,7 +67,8 @@ impl Mfa {
         Ok(Self { plugin, origin: Embedded::own_origin(), kernel: kernel.clone(), agent: None })
     }
 
-    /// On behalf of a request: the audit record names its address.
+    /// On behalf of a request: the audit record names its address, and a browser that the account knows has wrong
+    /// passwords of its own.
     #[must_use]
     pub fn asked_by(self, request: &Parts) -> Self {
         let agent = request.headers.get("user-agent").map(|agent| agent.as_bytes().to_vec());
@@ -195,23 +196,24 @@ impl Mfa {
 
     /// Until when passwords for the address are not to be looked at; `None`: look.
     pub fn is_locked(&self, address: &str) -> Operation<Option<Time>> {
-        self.passwords(address, |call, budget| Ok(budget.locked_until(call.now())))
+        self.passwords(address, |call, _, _, budget| Ok(budget.locked_until(call.now())))
     }
 
-    /// Counts a wrong password for the address, whether an account has it or not. Answers the end of the lock, if it is
-    /// locked now. [`Embedded::login`] counts by itself.
+    /// Counts a wrong password for the address, whether an account has it or not, and records it. Answers the end of the
+    /// lock, if it is locked now. [`Embedded::login`] counts by itself.
     pub fn record_failure(&self, address: &str) -> Operation<Option<Time>> {
-        self.passwords(address, |call, budget| {
-            if let Some(until) = budget.locked_until(call.now()) {
-                return Ok(Some(until));
+        self.passwords(address, |call, email, owner, budget| {
+            if budget.refused(call, email, &Event::failure("login.refused", owner))?.is_some() {
+                return Ok(budget.locked_until(call.now()));
             }
+            call.audit(HOST, &Event::failure("login.failed", owner));
             budget.count(call).map(|budget| budget.locked_until(call.now()))
         })
     }
 
     /// The password for the address was right: the wrong ones before are forgotten, and nothing else is.
     pub fn reset(&self, address: &str) -> Operation<()> {
-        self.passwords(address, |call, budget| budget.reset(call))
+        self.passwords(address, |call, _, _, budget| budget.reset(call))
     }
 
     /// The rules that a new password breaks, each as a slug such as `too-short`; none: it may be used. The texts of an
@@ -238,7 +240,7 @@ impl Mfa {
     fn passwords<T: Send + 'static>(
         &self,
         address: &str,
-        then: impl Fn(&Call<'_>, Budget) -> Result<T, Refusal> + Send + Sync + 'static,
+        then: impl Fn(&Call<'_>, &Email, &str, Budget) -> Result<T, Refusal> + Send + Sync + 'static,
     ) -> Operation<T> {
         let (this, address) = (self.clone(), Email::parse(address));
         let runtime = self.kernel.runtime().clone();
@@ -247,7 +249,13 @@ impl Mfa {
             this.kernel
                 .act(&this.origin, |call| {
                     let owner = call.kernel.subject_of(call, address.folded())?;
-                    then(call, Budget::read(call, &address, owner.as_ref().map(|owner| owner.id.as_str()))?)
+                    let budget = Budget::of(call, &address, owner.as_ref().map(Into::into))?;
+                    then(
+                        call,
+                        &address,
+                        owner.as_ref().map(|owner| owner.id.as_str()).unwrap_or_default(),
+                        budget,
+                    )
                 })
                 .await
         })
