@@ -7,7 +7,7 @@
 //!
 //! # Modules
 //!
-//! [`oathtool`], [`scan_qr`], [`sqlite3`]: independent tools · [`Chromium`]: a browser ·
+//! [`oathtool`], [`scan_qr`], [`sqlite3`], [`at_terminal`]: independent tools · [`Chromium`]: a browser ·
 //! [`smtp`]: a mail server that can be at fault ·
 //! [`receiver`]: the same for webhooks · [`markdown`]: the pages of the documentation ·
 //! [`proxy`]: nginx and Caddy, with what stands before and behind them ·
@@ -33,7 +33,7 @@ pub use countersign_test_kit::{
 };
 pub use future::Future;
 pub use openapi::Description;
-pub use tools::{oathtool, scan_picture, scan_qr, sqlite3};
+pub use tools::{at_terminal, oathtool, scan_picture, scan_qr, sqlite3};
 pub use xtask::fixtures::{example, fixture};
 
 /// A path of the contract.

@@ -42,6 +42,23 @@ pub fn sqlite3(database: &Path, statement: &str) -> String {
     said(command("sqlite3").arg(database).arg(statement))
 }
 
+/// What somebody sees who runs that at a terminal: all that it writes, as it writes it.
+pub fn at_terminal(run: &Command) -> String {
+    let mut python = command("python3");
+    python
+        .args(["-c", "import pty, sys; pty.spawn(sys.argv[1:])"])
+        .arg(run.get_program())
+        .args(run.get_args());
+    run.get_current_dir().into_iter().for_each(|dir| _ = python.current_dir(dir));
+    for (name, value) in run.get_envs() {
+        match value {
+            Some(value) => python.env(name, value),
+            None => python.env_remove(name),
+        };
+    }
+    said(&mut python)
+}
+
 fn said(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().expect("a tool starts");
     let complaint = String::from_utf8_lossy(&stderr);

@@ -1,5 +1,5 @@
 //! Administration on the command line: the same through a host that runs and on the store without one.
-use countersign_tests::{Client, Host, NONE, PASSWORD, Reply, Site, oathtool};
+use countersign_tests::{Client, Host, NONE, PASSWORD, Reply, Site, at_terminal, oathtool};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -262,6 +262,27 @@ fn factors_of_another_system_are_taken_over_line_by_line() {
         names(&imported)
     );
     host.stop();
+}
+
+/// Who watches at a terminal sees each line counted; who redirects, and a program, see nothing of it.
+#[test]
+fn an_import_shows_how_far_it_is_to_whoever_watches() {
+    let site = Site::with_store("sqlite").with_clock();
+    add(&site, ANN);
+    let file = site.path("factors.txt");
+    let lines = format!("{ANN} otpauth://totp/Old:ann?secret={KEY}\n# a remark\nnonsense\nnonsense\n");
+    fs::write(&file, lines).expect("a file");
+    let words = ["mfa", "import", file.to_str().expect("a path")];
+    let seen = at_terminal(&site.command(&words));
+    let at = |text: &str| seen.find(text).unwrap_or_else(|| panic!("{text:?} in {seen:?}"));
+    assert!(
+        at("\r\u{1b}[K1 of 3 lines") < at("2 of 3 lines") && at("2 of 3 lines") < at("3 of 3 lines"),
+        "{seen:?}"
+    );
+    // Wiped away before the sum.
+    assert!(at("3 of 3 lines\r\u{1b}[K") < at("imported 1, already there 0, failed 2"), "{seen:?}");
+    assert!(!at_terminal(&site.command(&[&words[..], &["--json"]].concat())).contains("of 3 lines"));
+    assert!(!refused(&site, &words, "", 1).contains("of 3 lines"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! `store stats`, `check` and `copy`: with a host that runs and without one, between any two stores.
-use countersign_tests::{Host, Site, sqlite3};
+use countersign_tests::{Host, Site, at_terminal, sqlite3};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -96,7 +96,10 @@ fn a_copy_is_made_the_same_again_and_never_by_accident() {
     let site = host.site();
     let to = elsewhere(site, "copied");
     let to = text(&to);
-    done(site, &["copy", "--to", to]);
+    let seen = at_terminal(&site.command(&["store", "copy", "--to", to]));
+    let shown = |text: &str| seen.find(text).unwrap_or_else(|| panic!("{text:?} in {seen:?}"));
+    assert!(shown("\r\u{1b}[Kcopying: ") < shown("comparing: "), "{seen:?}");
+    assert!(shown(" records\r\u{1b}[K") < shown(" copied, 0 removed, all compared"), "{seen:?}");
     refused(site, &["copy", "--to", to], 2, "is not empty");
     // Without a host, and after changes on both sides.
     host.user_fixture("late@example.org");

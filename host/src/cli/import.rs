@@ -1,13 +1,12 @@
 //! `mfa import`: factors of another system, one a line.
-use super::{Failure, Report, host::Reach};
+use super::{Failure, Report, host::Reach, progress::Progress};
 use crate::{accounts::Email, control::Operation, http::decode};
 use countersign_plugin_api::Secret;
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::{self, IsTerminal, Read, Write},
+    io::{self, Read},
     path::Path,
-    time::{Duration, Instant},
 };
 use zeroize::Zeroizing;
 
@@ -18,12 +17,12 @@ const SCHEME: &str = "otpauth://";
 /// Refusals that the next line would meet too.
 const HOPELESS: [&str; 4] = ["store-unavailable", "plugin-fault", "busy", "delivery-unavailable"];
 
-pub(super) fn run(reach: &mut Reach<'_>, file: &Path, quiet: bool) -> Result<Report, Failure> {
+pub(super) fn run(reach: &mut Reach<'_>, file: &Path, quiet: bool, json: bool) -> Result<Report, Failure> {
     let shown = file.display();
     let text = read(file).map_err(|error| Failure::usage(format_args!("{shown}: {error}")))?;
     let wanted = |line: &&str| !line.is_empty() && !line.starts_with('#');
     let lines = (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| wanted(line));
-    let mut progress = Progress::new(lines.clone().count());
+    let (all, progress) = (lines.clone().count(), Progress::new(json));
     let (mut imported, mut present, mut failed) = (0_usize, 0_usize, Vec::<Value>::new());
     for (number, line) in lines {
         let outcome = match account_and_uri(line) {
@@ -46,9 +45,8 @@ pub(super) fn run(reach: &mut Reach<'_>, file: &Path, quiet: bool) -> Result<Rep
             Ok(false) => present += 1,
             Err(reason) => failed.push(json!({ "line": number, "reason": reason })),
         }
-        progress.step();
+        progress.show(format_args!("{} of {all} lines", imported + present + failed.len()));
     }
-    drop(progress);
     let said = failed
         .iter()
         .map(|failure| format!("{shown}:{}: {}", failure["line"], super::user::text(failure, "reason")));
@@ -97,39 +95,6 @@ fn account_and_uri(line: &str) -> Result<(String, &str), String> {
 
 fn is_uri(text: &str) -> bool {
     text.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME))
-}
-
-/// How far it is, on stderr, when somebody watches and it takes a while.
-struct Progress {
-    done: usize,
-    all: usize,
-    started: Instant,
-    shown: Option<Instant>,
-}
-
-impl Progress {
-    const PATIENCE: Duration = Duration::from_secs(1);
-    const EVERY: Duration = Duration::from_millis(200);
-
-    fn new(all: usize) -> Self {
-        Self { done: 0, all, started: Instant::now(), shown: None }
-    }
-    fn step(&mut self) {
-        self.done += 1;
-        let due = self.shown.map_or_else(|| self.started + Self::PATIENCE, |shown| shown + Self::EVERY);
-        if Instant::now() >= due && io::stderr().is_terminal() {
-            let _ = write!(io::stderr(), "\r{} of {} lines", self.done, self.all);
-            self.shown = Some(Instant::now());
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.shown.is_some() {
-            let _ = writeln!(io::stderr(), "\r{} of {} lines", self.done, self.all);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use crate::control::Operation;
 use serde_json::{Value, json};
 use std::path::Path;
 
-pub(super) fn run(file: &Path, command: Mfa) -> Result<Report, Failure> {
+pub(super) fn run(file: &Path, command: Mfa, json: bool) -> Result<Report, Failure> {
     let config = check::settings(file)?;
     let mut reach = Reach::new(&config);
     let (text, done) = match command {
-        Mfa::Import { file, quiet } => return import::run(&mut reach, &file, quiet),
+        Mfa::Import { file, quiet } => return import::run(&mut reach, &file, quiet, json),
         Mfa::Status { user } => {
             let shown = reach.perform(Operation::UserShow { user })?;
             let keys = ["user", "mfa", "password_locked_until", "known_browsers_locked_until"];

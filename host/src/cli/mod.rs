@@ -16,6 +16,7 @@ mod mfa;
 mod outbox;
 mod password;
 mod plugin;
+mod progress;
 mod reload;
 mod remove;
 mod report;
@@ -380,7 +381,7 @@ fn dispatch(cli: Cli) -> Result<Option<Report>, Failure> {
         Command::Plugin(command) => plugin::run(config, &command),
         Command::User(command) => user::run(config, command),
         Command::Store(command) => store::run(config, &command, json),
-        Command::Mfa(command) => mfa::run(config, command),
+        Command::Mfa(command) => mfa::run(config, command, json),
         Command::Outbox(command) => outbox::run(config, &command),
         Command::Audit(Audit::Tail(tail)) => return audit::run(config, &tail, json).map(|()| None),
         Command::Man { dir } => {

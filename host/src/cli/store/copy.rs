@@ -12,6 +12,7 @@ use crate::{
     cli::{
         check::{self, settings},
         keys::now,
+        progress::Progress,
     },
     config::Config,
     control::{Act, DataDir},
@@ -23,7 +24,6 @@ use countersign_plugin_api::{
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    io::{self, IsTerminal, Write},
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -47,7 +47,7 @@ pub(super) fn run(config: &Config, to: &Path, force: bool, json: bool) -> Result
     let mut source = Records::of(config);
     let total = source.usage()?["records"].as_u64().unwrap_or(0);
     let store = Kernel::open_store(&target, check::strictness(false))?;
-    let mut copy = Copy { source, store, total, shows: !json && io::stderr().is_terminal() };
+    let mut copy = Copy { source, store, total, progress: Progress::new(json) };
     copy.is_another()?;
     if !force && copy.is_filled()? {
         return Err(Failure::usage(format_args!(
@@ -71,7 +71,6 @@ pub(super) fn run(config: &Config, to: &Path, force: bool, json: bool) -> Result
             break None;
         }
     };
-    copy.show("");
     let json = json!({
         "from": from, "to": into, "copied": copied, "removed": removed, "passes": passes, "verified": settled,
     });
@@ -141,7 +140,7 @@ struct Copy<'c> {
     source: Records<'c>,
     store: Arc<dyn Store>,
     total: u64,
-    shows: bool,
+    progress: Progress,
 }
 
 /// What a pass did.
@@ -194,7 +193,7 @@ impl Copy<'_> {
             self.apply(differences(&records, there, now(), &mut pass))?;
             let seen = pass.written + pass.same;
             let what = if number == 1 { "copying" } else { "comparing" };
-            self.show(&format!("{what}: {seen} of {} records", self.total.max(seen)));
+            self.progress.show(format_args!("{what}: {seen} of {} records", self.total.max(seen)));
             after = next;
             if after.is_none() {
                 return Ok(pass);
@@ -232,12 +231,6 @@ impl Copy<'_> {
         }
         drop(done);
         outcomes.iter().try_for_each(|outcome| outcome.map_err(failed))
-    }
-
-    fn show(&self, text: &str) {
-        if self.shows {
-            let _ = write!(io::stderr(), "\r\x1b[K{text}");
-        }
     }
 }
 

@@ -4,13 +4,15 @@
 //! where it was: while another key has sealed anything, no further key is made.
 use super::{Failure, Report, records::Records};
 use crate::{
-    cli::keys::{self, now},
+    cli::{
+        keys::{self, now},
+        progress::Progress,
+    },
     config::Config,
     control::Act,
     kernel::{Key, Ring, Role, State, sealed_with},
 };
 use serde_json::json;
-use std::io::{self, IsTerminal, Write};
 
 /// The first moves all, the next what was being written meanwhile. More are hardly ever needed.
 const PASSES: u32 = 5;
@@ -30,10 +32,10 @@ pub(super) fn run(config: &Config, json: bool) -> Result<Report, Failure> {
     keys::reload(config)?;
     let kid = kids(config, State::Active)?.concat();
     let mut records = Records::of(config);
-    let shows = !json && io::stderr().is_terminal();
+    let progress = Progress::new(json);
     let mut done = Done::default();
     for _ in 0..PASSES {
-        pass(&mut records, &kid, shows, &mut done)?;
+        pass(&mut records, &kid, &progress, &mut done)?;
         if done.left == 0 {
             break;
         }
@@ -72,7 +74,7 @@ fn kids(config: &Config, state: State) -> Result<Vec<String>, Failure> {
 }
 
 /// Goes through all records once.
-fn pass(records: &mut Records<'_>, kid: &str, shows: bool, done: &mut Done) -> Result<(), Failure> {
+fn pass(records: &mut Records<'_>, kid: &str, progress: &Progress, done: &mut Done) -> Result<(), Failure> {
     let (mut seen, mut found, mut unreadable) = (0, 0, 0);
     let mut after: Option<String> = None;
     loop {
@@ -89,10 +91,7 @@ fn pass(records: &mut Records<'_>, kid: &str, shows: bool, done: &mut Done) -> R
         found += number("resealed") + number("passed");
         unreadable += number("unreadable");
         let next = page["next"].as_str().map(Into::into);
-        if shows {
-            let line = if next.is_some() { format!("{seen} records seen") } else { String::new() };
-            let _ = write!(io::stderr(), "\r\x1b[K{line}");
-        }
+        progress.show(format_args!("{seen} records seen"));
         after = next;
         if after.is_none() {
             (done.left, done.unreadable) = (found, unreadable);
