@@ -139,6 +139,16 @@ fn the_log_is_what_the_command_line_says_then_the_environment_then_the_file() {
     server.stop().expect("it stops");
 }
 
+/// Whatever limits it is started under.
+#[test]
+fn a_crash_leaves_no_dump_of_what_is_in_memory() {
+    let host = Site::with_store("memory").start();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", host.server().id())).expect("a process");
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).expect("a limit");
+    assert_eq!(core.split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"], "soft and hard");
+    host.stop();
+}
+
 /// What the unit says at its head is what the page says.
 #[test]
 fn the_service_is_made_as_the_page_says() {

@@ -41,6 +41,7 @@ pub(super) fn run(file: &Path, args: &Serve, json: bool) -> Result<(), Failure> 
         let names = preloads.join(", ");
         tracing::warn!(target: "countersign", names, "code that no pin names may run in this process (--allow-preload)");
     }
+    write_no_dumps();
     if args.dev {
         tracing::warn!(target: "countersign", "development: plugins need no pin, and every answer is marked");
     }
@@ -52,6 +53,13 @@ pub(super) fn run(file: &Path, args: &Serve, json: bool) -> Result<(), Failure> 
     let ended = runtime.block_on(serve(config, args.dev, &data_dir, limits));
     runtime.shutdown_timeout(PATIENCE);
     ended
+}
+
+/// A dump of a process that dies has what is in its memory at that moment, keys included.
+fn write_no_dumps() {
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        tracing::warn!(target: "countersign", %error, "a crash may leave a core dump, with keys in it");
+    }
 }
 
 /// Each connection needs a descriptor, and the usual soft limit, made for `select`, is 1024.
