@@ -59,7 +59,8 @@ pub struct Standing {
 /// Decides on logins. At most one plugin registers one, and then the store remembers that logins are gated.
 pub trait Gate: Send + Sync + 'static {
     /// Asked after the first factor, on every way in. Answers [`Decision::verdict`], with the changes that
-    /// belong to it; the kernel writes them with the session.
+    /// belong to it; the kernel writes them with the session. With [`Verdict::Refuse`] there is none, and
+    /// nothing of the decision is kept.
     fn after_primary(&self, login: &Login, context: &dyn Context) -> Result<Decision, Refusal>;
     /// Asked on every request that brings a session. Reads only the record that was named when the gate was
     /// registered, which the kernel has read along with the session.

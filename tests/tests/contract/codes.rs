@@ -1,9 +1,14 @@
 //! plugin-mfa's rows for the rest of a login: recovery codes, codes by mail, challenges; and the password policy.
 use crate::{Case, Stage, provoke};
-use countersign_tests::{Client, NONE, PASSWORD, Reply};
+use countersign_tests::{Client, NONE, PASSWORD, Reply, User};
 use serde_json::{Value, json};
 
 const VERIFY: &str = "POST /mfa/totp/verify";
+
+/// The challenge of a login by cookie.
+fn cookies_challenge(stage: &Stage, user: &User) -> Value {
+    stage.browser().ask("POST /login", user.credentials()).expect(202)["challenge"].clone()
+}
 
 const RECOVERY: &[Case] = &[
     ("POST /mfa/recovery/generate", "200", |stage| {
@@ -43,6 +48,16 @@ const RECOVERY: &[Case] = &[
         browser.ask("POST /mfa/recovery/verify", &code).expect(200);
         stage.mfa_pending_session(&user).ask("POST /mfa/recovery/verify", &code)
     }),
+    ("POST /mfa/recovery/verify", "401 challenge-invalid", |stage| {
+        let (_, user) = stage.enrolled();
+        // A cookie's challenge, without that cookie.
+        let challenge = cookies_challenge(stage, &user);
+        let body = json!({ "code": user.recovery_codes[0], "challenge": challenge });
+        stage.program().ask("POST /mfa/recovery/verify", body)
+    }),
+    ("POST /mfa/recovery/verify", "401 session-required", |stage| {
+        stage.browser().ask("POST /mfa/recovery/verify", json!({ "code": "0000-0000-0000-0000" }))
+    }),
     ("POST /mfa/recovery/verify", "429 locked", |stage| {
         let (_, user) = stage.enrolled();
         stage.simulate_lockout(&user);
@@ -72,6 +87,11 @@ const MAIL: &[Case] = &[
     ("POST /mfa/otp/send", "401 session-required", |stage| {
         stage.browser().ask("POST /mfa/otp/send", json!({}))
     }),
+    ("POST /mfa/otp/send", "401 challenge-invalid", |stage| {
+        let (_, user) = stage.enrolled();
+        let challenge = cookies_challenge(stage, &user);
+        stage.program().ask("POST /mfa/otp/send", json!({ "challenge": challenge }))
+    }),
     // It is no step-up.
     ("POST /mfa/otp/send", "403 forbidden", |stage| stage.enrolled().0.ask("POST /mfa/otp/send", json!({}))),
     ("POST /mfa/otp/verify", "200", |stage| {
@@ -92,6 +112,17 @@ const MAIL: &[Case] = &[
         let code = json!({ "code": stage.mailed_code(&user.email) });
         // For another challenge it is worth nothing.
         stage.mfa_pending_session(&user).ask("POST /mfa/otp/verify", &code)
+    }),
+    ("POST /mfa/otp/verify", "401 challenge-invalid", |stage| {
+        let (mut browser, user) = stage.pending();
+        browser.ask("POST /mfa/otp/send", json!({})).expect(202);
+        // The right code beside somebody else's challenge.
+        let challenge = stage.mfa_pending_challenge(&stage.enrolled().1);
+        let body = json!({ "code": stage.mailed_code(&user.email), "challenge": challenge });
+        browser.ask("POST /mfa/otp/verify", body)
+    }),
+    ("POST /mfa/otp/verify", "401 session-required", |stage| {
+        stage.browser().ask("POST /mfa/otp/verify", json!({ "code": "123456" }))
     }),
     ("POST /mfa/otp/verify", "429 locked", |stage| {
         let (mut browser, user) = stage.pending();

@@ -149,11 +149,12 @@ const COMMON: [&str; 12] = [
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("POST /register", "403 forbidden", "accounts: registration_that_is_closed_tells_nothing"),
     ("POST /email/verify", "403 forbidden", "the same, when it was closed between the sign-up and its link"),
-    ("POST /register", "429 locked", "a gate's `Verdict::Refuse`, which plugin-mfa never answers"),
-    ("POST /mfa/magic-link/verify", "429 locked", "the same"),
-    ("POST /mfa/recovery/verify", "401 challenge-invalid", "`Proof::authenticating`, as in totp/verify"),
-    ("POST /mfa/otp/send", "401 challenge-invalid", "the same"),
-    ("POST /mfa/otp/verify", "401 challenge-invalid", "the same"),
+    ("POST /register", "429 locked", "gate: whom_a_gate_refuses_is_turned_away_and_nothing_is_made_of_it"),
+    (
+        "POST /mfa/magic-link/verify",
+        "429 locked",
+        "the same way through `login::enter`; plugin-mfa refuses nobody",
+    ),
     ("POST /mfa/magic-link/send", "404 not-found", "links, with links switched off"),
     ("GET /mfa/magic-link/verify", "404 not-found", "the same"),
     ("POST /mfa/magic-link/verify", "404 not-found", "the same"),
