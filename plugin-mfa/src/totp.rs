@@ -183,6 +183,22 @@ mod tests {
         }
     }
 
+    /// R03: each offset with two hundred keys, at two hundred times.
+    #[test]
+    fn of_two_hundred_codes_the_window_takes_all_or_none() {
+        for offset in -2..=2_i64 {
+            let accepted = (0..200_u8).filter(|seed| {
+                let key: [u8; 20] =
+                    std::array::from_fn(|at| seed.wrapping_mul(29) ^ u8::try_from(at).unwrap());
+                let now = 58_000_000 + u64::from(*seed) * 7_919;
+                let step = now.checked_add_signed(offset).unwrap();
+                let wall = Time::from_secs(now * 30 + u64::from(*seed) % 30);
+                matching(&[factor(key, 0)], code_of(key, step), wall, 1) == Some((0, step))
+            });
+            assert_eq!(accepted.count(), if offset.abs() <= 1 { 200 } else { 0 }, "{offset}");
+        }
+    }
+
     /// A key and a step whose code is that of the next step too.
     fn adjacent_equals() -> ([u8; 20], u64) {
         let key = RFC_KEY;

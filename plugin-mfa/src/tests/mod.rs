@@ -5,6 +5,7 @@ mod carry;
 mod challenge;
 mod email_otp;
 mod enrolment;
+mod figures;
 mod gate;
 mod kernel;
 mod magic_link;
