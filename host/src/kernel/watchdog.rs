@@ -8,7 +8,8 @@
 //!   plugin; whatever such an attempt still decides is thrown away ([`Overdue`]).
 //! - A request is answered by another task than the one that calls ([`answered`]), so that there is an answer.
 //! - All threads of the event loop but one may be in an attempt. Further attempts give their thread's other work
-//!   away first (`block_in_place`), so that somebody is always left to answer.
+//!   away first (`block_in_place`), so that somebody is always left to answer. These count no more: when they did,
+//!   one crowd on a busy machine made every attempt after it give a thread away, and 64 connections made 240 threads.
 //! - A plugin that hangs again and again is not called any more: [`super::quarantine`].
 use super::quarantine::Quarantine;
 use countersign_plugin_api::{Latency, Problem, Refusal};
@@ -54,12 +55,7 @@ impl From<Overdue> for Refusal {
 }
 
 /// One for the process: threads belong to no kernel.
-static WATCH: Watch = Watch {
-    taken: AtomicU64::new(0),
-    places: [const { Place { attempt: Mutex::new(None), inside: AtomicUsize::new(0) } }; PLACES],
-    inline: AtomicU32::new(u32::MAX),
-    ticks: AtomicU32::new(0),
-};
+static WATCH: Watch = Watch::new();
 
 struct Watch {
     /// Which places are taken, a bit each.
@@ -67,6 +63,8 @@ struct Watch {
     places: [Place; PLACES],
     /// So many attempts may keep a thread of the event loop.
     inline: AtomicU32,
+    /// So many do.
+    keeping: AtomicU32,
     ticks: AtomicU32,
 }
 
@@ -124,14 +122,13 @@ pub(super) fn start() -> io::Result<()> {
 /// Runs what calls plugins. On the thread that asks, unless the store waits on a network or too many
 /// threads are in attempts already.
 pub(super) fn attempt<T>(latency: Latency, run: impl FnOnce() -> T) -> Result<T, Refusal> {
-    let Some(entered) = WATCH.enter() else {
+    let Some(entered) = WATCH.enter(latency) else {
         let busy = Refusal::new(Problem::Busy).because("too many calls at once");
         return Err(busy.retry_after(Duration::from_secs(1)));
     };
     let made = match latency {
-        Latency::Waits => tokio::task::block_in_place(run),
-        Latency::Quick if entered.is_crowded && has_other_threads() => tokio::task::block_in_place(run),
-        Latency::Quick => run(),
+        Latency::Quick if entered.keeps_thread || !has_other_threads() => run(),
+        Latency::Quick | Latency::Waits => tokio::task::block_in_place(run),
     };
     if entered.leave() { Ok(made) } else { Err(Overdue.into()) }
 }
@@ -170,23 +167,42 @@ pub(super) fn step_out(before: Option<usize>) {
 
 /// An attempt that is under way.
 struct Entered {
+    watch: &'static Watch,
     place: usize,
-    is_crowded: bool,
+    /// Whether it is one of those that the event loop can spare a thread for.
+    keeps_thread: bool,
     outer: Option<usize>,
     has_left: bool,
 }
 
 impl Watch {
-    fn enter(&'static self) -> Option<Entered> {
+    const fn new() -> Self {
+        Self {
+            taken: AtomicU64::new(0),
+            places: [const { Place { attempt: Mutex::new(None), inside: AtomicUsize::new(0) } }; PLACES],
+            inline: AtomicU32::new(u32::MAX),
+            keeping: AtomicU32::new(0),
+            ticks: AtomicU32::new(0),
+        }
+    }
+
+    fn enter(&'static self, latency: Latency) -> Option<Entered> {
         let free = |taken: u64| (taken != u64::MAX).then(|| taken | (taken + 1));
         let before = self.taken.fetch_update(AcqRel, Acquire, free).ok()?;
         let place = before.trailing_ones() as usize;
-        let is_crowded = before.count_ones() >= self.inline.load(Relaxed);
         let request = REQUEST.try_with(Arc::clone).ok();
         self.places[place].inside.store(0, Relaxed);
         let attempt = Attempt { since: self.ticks.load(Relaxed), request, is_overdue: false, blamed: None };
         *self.places[place].attempt.lock() = Some(attempt);
-        Some(Entered { place, is_crowded, outer: HERE.replace(Some(place)), has_left: false })
+        let keeps_thread = latency == Latency::Quick && self.keep_thread();
+        let outer = HERE.replace(Some(place));
+        Some(Entered { watch: self, place, keeps_thread, outer, has_left: false })
+    }
+
+    fn keep_thread(&self) -> bool {
+        let most = self.inline.load(Relaxed);
+        let more = |keeping| (keeping < most).then_some(keeping + 1);
+        self.keeping.fetch_update(AcqRel, Relaxed, more).is_ok()
     }
 
     /// Finds what is overdue.
@@ -226,8 +242,11 @@ impl Entered {
     fn end(&mut self) -> bool {
         self.has_left = true;
         HERE.set(self.outer);
-        let attempt = WATCH.places[self.place].attempt.lock().take();
-        WATCH.taken.fetch_and(!(1 << self.place), AcqRel);
+        if self.keeps_thread {
+            self.watch.keeping.fetch_sub(1, AcqRel);
+        }
+        let attempt = self.watch.places[self.place].attempt.lock().take();
+        self.watch.taken.fetch_and(!(1 << self.place), AcqRel);
         let Some(attempt) = attempt.filter(|attempt| attempt.is_overdue) else { return true };
         attempt.blamed.iter().for_each(|plugin| plugin.came_back());
         false
@@ -240,5 +259,27 @@ impl Drop for Entered {
         if !self.has_left {
             self.end();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_spared_for_so_many_and_an_attempt_that_gave_its_own_away_takes_none() {
+        static WATCH: Watch = Watch::new();
+        WATCH.inline.store(2, Relaxed);
+        let enter = |latency| WATCH.enter(latency).expect("a place");
+        let waits = enter(Latency::Waits);
+        let [first, second, third, fourth] = [Latency::Quick; 4].map(enter);
+        let keep = [&waits, &first, &second, &third, &fourth].map(|entered| entered.keeps_thread);
+        assert_eq!(keep, [false, true, true, false, false]);
+        drop(first);
+        let fifth = enter(Latency::Quick);
+        assert!(fifth.keeps_thread, "third and fourth are inside, on threads of their own");
+        assert!(!enter(Latency::Quick).keeps_thread);
+        [waits, second, third, fourth, fifth].into_iter().for_each(|entered| assert!(entered.leave()));
+        assert_eq!((WATCH.keeping.load(Relaxed), WATCH.taken.load(Relaxed)), (0, 0));
     }
 }
