@@ -107,6 +107,8 @@ struct State {
     rows: Vec<Row>,
     /// The keys of the messages among them.
     outgoing: Vec<Vec<u8>>,
+    /// Somebody has asked for a message.
+    asked: bool,
     /// The keys of the events among them.
     events: Vec<Vec<u8>>,
     /// What happened in them, and whether it succeeded.
@@ -129,6 +131,8 @@ struct State {
 pub(super) struct Aftermath {
     /// The keys of messages to be sent.
     pub(super) outgoing: Vec<Vec<u8>>,
+    /// Whether somebody has asked for a message, to whomever.
+    pub(super) asked: bool,
     /// The keys of events that were written.
     pub(super) events: Vec<Vec<u8>>,
     /// What happened in them, and whether it succeeded.
@@ -394,6 +398,7 @@ impl<'k> Call<'k> {
 
     /// Has a message sent, once this call is durable. One to nobody is written and not sent.
     pub(crate) fn message(&self, draft: &Draft<'_>) -> Result<(), Refusal> {
+        self.state.borrow_mut().asked |= !draft.notice;
         let Some((key, value)) = outbox::row(self, draft)? else { return Ok(()) };
         let expires_at = outbox::kept_until(draft.expires_at);
         if draft.to == Draft::NOBODY {
@@ -487,8 +492,8 @@ impl<'k> Call<'k> {
             put(&mut batch, &key, Expect::Any, &self.now.secs().to_be_bytes(), Time::NEVER);
         }
         if batch.is_within_bounds() {
-            let State { outgoing, events, named, sessions, counted, .. } = state;
-            Ok((batch, Aftermath { outgoing, events, named, sessions, counted }))
+            let State { outgoing, asked, events, named, sessions, counted, .. } = state;
+            Ok((batch, Aftermath { outgoing, asked, events, named, sessions, counted }))
         } else {
             Err(Refusal::new(Problem::PluginFault).because("a decision is larger than a batch may be"))
         }

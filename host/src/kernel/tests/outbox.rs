@@ -327,7 +327,22 @@ async fn of_one_kind_of_notice_an_account_gets_one_an_hour() {
     assert_eq!(subjects, ["added", "locked", "locked"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_a_message_is_answered_as_late_for_anybody() {
+    let office = office(Vec::new());
+    let until = office.kernel.now() + Duration::from_mins(5);
+    for (draft, after) in [
+        (Draft::new("code", "u", until), 20),
+        (Draft::new("code", Draft::NOBODY, until), 20),
+        (Draft::notice("added", "u", until), 0),
+    ] {
+        let asked = tokio::time::Instant::now();
+        office.write(&draft).await.unwrap();
+        assert_eq!(asked.elapsed().as_millis(), after, "{}", draft.to);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_outbox_and_a_missing_delivery_refuse_what_was_asked_for_and_keep_the_change_unwritten() {
     let office = office(Vec::new());
     for _ in 0..1000 {
