@@ -41,6 +41,10 @@ impl<W: Write + Send + 'static> Delivery for Printer<W> {
         let written = out.write_all(shown(message).as_bytes()).and_then(|()| out.flush());
         written.map_err(|error| Undelivered::Later(format!("standard error cannot be written: {error}")))
     }
+
+    fn probe(&self) -> Result<(), Undelivered> {
+        Ok(())
+    }
 }
 
 /// A message as a person reads it. A recipient or a text may hold the sequences that drive a terminal, which are

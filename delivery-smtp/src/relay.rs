@@ -25,6 +25,8 @@ const MOST_PARKED: usize = 4;
 const PARKED_FOR: Duration = Duration::from_mins(1);
 /// How many messages go over one connection.
 const MOST_MESSAGES: usize = 100;
+/// How long a probe may take.
+const PROBE: Duration = Duration::from_secs(15);
 /// How long a connection that was kept may take to show that it is alive, and one that is given up to say goodbye.
 const COURTESY: Duration = Duration::from_secs(2);
 
@@ -137,6 +139,23 @@ impl Delivery for Relay {
                 let why = format!("{}: no end within {:?}", self.server, self.timeout);
                 Err(if handed_over.get() { Undelivered::Unknown(why) } else { Undelivered::Later(why) })
             })
+        })
+    }
+
+    /// All of a conversation but the message: TCP, TLS, EHLO, who we are, and goodbye.
+    fn probe(&self) -> Result<(), Undelivered> {
+        let Some(runtime) = &self.runtime else {
+            return Err(Undelivered::Later("the delivery is being dropped".into()));
+        };
+        let limit = self.timeout.min(PROBE);
+        let greet = async {
+            let mut line = self.connect().await?;
+            let _ = timeout(COURTESY, line.connection.quit()).await;
+            Ok(())
+        };
+        runtime.block_on(async {
+            let late = || Undelivered::Later(format!("{}: no end within {limit:?}", self.server));
+            timeout(limit, greet).await.unwrap_or_else(|_| Err(late()))
         })
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Serving {
     manager: Manager,
     /// Reloads go one after the other, those of the keys alone too: the last one to read the key file wins.
     turn: Mutex<()>,
+    /// Why the last reload was refused, if it was.
+    refused: watch::Sender<Option<String>>,
 }
 
 /// The address of the configuration, and that which was bound: another where the port is 0.
@@ -63,7 +65,16 @@ impl Serving {
         let host = Host::start(config, strict).await?;
         let app = Arc::new(host.app(strict.unpinned)?);
         let (host, app) = (watch::Sender::new(host), watch::Sender::new(app));
-        Ok(Self { file, strict, listen, host, app, manager, turn: Mutex::default() })
+        Ok(Self {
+            file,
+            strict,
+            listen,
+            host,
+            app,
+            manager,
+            turn: Mutex::default(),
+            refused: watch::Sender::default(),
+        })
     }
 
     /// The host that serves now.
@@ -80,6 +91,11 @@ impl Serving {
         &self.manager
     }
 
+    /// Why the last reload was refused, if it was.
+    pub(crate) fn refused(&self) -> Option<String> {
+        self.refused.borrow().clone()
+    }
+
     /// Reads configuration, keys and plugins again, and puts a host made of them in place; or says why the old one
     /// stays. Either is logged.
     pub(crate) async fn reload(&self) -> Result<Value, Refused> {
@@ -87,6 +103,7 @@ impl Serving {
         self.manager.reloading();
         let replaced = self.replace().await;
         self.manager.ready();
+        self.refused.send_replace(replaced.as_ref().err().map(|problems| problems.0.join("\n")));
         RELOADS.count(if replaced.is_ok() { DONE } else { REFUSED });
         match replaced {
             Ok(Changes { changed, removed }) => {

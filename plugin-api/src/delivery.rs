@@ -34,6 +34,13 @@ pub trait Delivery: Send + Sync + 'static {
     /// that the next hop has taken it. The kernel tries again what may be tried again, never after
     /// `expires_at`; a send that panics, or is not back after 45 seconds, is taken for [`Undelivered::Unknown`].
     fn send(&self, message: &Message<'_>) -> Result<(), Undelivered>;
+
+    /// Whether the next hop would take a message now, as far as that can be told without sending any: an operator
+    /// asks (`countersign doctor`). Sends nothing. Runs like [`send`](Self::send), and may block for up to 15 seconds.
+    /// [`Undelivered::Unknown`] says that it cannot be told, as a delivery does that has no answer of its own.
+    fn probe(&self) -> Result<(), Undelivered> {
+        Err(Undelivered::Unknown("it can be told by a message alone".into()))
+    }
 }
 
 /// Why a message was not taken. The reason goes to the log and must not repeat the text.
@@ -65,7 +72,8 @@ const HTML: u32 = 3;
 const ID: u32 = 4;
 const LATER: u32 = 1;
 const NEVER: u32 = 2;
-const UNKNOWN: u32 = 3;
+/// Also what a delivery answers that was built before there was the question.
+pub(crate) const UNKNOWN: u32 = 3;
 
 /// The reason of a delivery that panicked.
 pub(crate) const PANICKED: &str = "the delivery plugin panicked";
@@ -91,14 +99,38 @@ impl<T: Delivery> DeliveryFace for Exported<T> {
             Some((head, _)) => Err(Undelivered::Never(format!("its {head} holds a control character"))),
             None => self.0.send(&message),
         };
-        let (code, why) = match outcome {
-            Ok(()) => return DONE,
-            Err(Undelivered::Later(why)) => (LATER, why),
-            Err(Undelivered::Never(why)) => (NEVER, why),
-            Err(Undelivered::Unknown(why)) => (UNKNOWN, why),
-        };
-        reason.push(Item::bytes(0, why.as_bytes()));
-        code
+        told(outcome, reason)
+    }
+    fn probe(&self, reason: &mut Flat) -> u32 {
+        told(self.0.probe(), reason)
+    }
+}
+
+/// An outcome as a code and its reason.
+fn told(outcome: Result<(), Undelivered>, reason: &mut Flat) -> u32 {
+    let (code, why) = match outcome {
+        Ok(()) => return DONE,
+        Err(Undelivered::Later(why)) => (LATER, why),
+        Err(Undelivered::Never(why)) => (NEVER, why),
+        Err(Undelivered::Unknown(why)) => (UNKNOWN, why),
+    };
+    reason.push(Item::bytes(0, why.as_bytes()));
+    code
+}
+
+/// The outcome that they tell of.
+fn heard(code: u32, reason: &Flat) -> Result<(), Undelivered> {
+    let why = || {
+        let said = reason.is_sound().then(|| reason.at(0)).flatten();
+        said.map(|item| item.text().to_owned()).unwrap_or_default()
+    };
+    match code {
+        DONE => Ok(()),
+        NEVER => Err(Undelivered::Never(why())),
+        UNKNOWN => Err(Undelivered::Unknown(why())),
+        // Before or after it was handed over, nobody can tell.
+        FAULT => Err(Undelivered::Unknown(PANICKED.into())),
+        _ => Err(Undelivered::Later(why())),
     }
 }
 
@@ -122,17 +154,12 @@ impl Delivery for Imported {
         flat.push(Item { tag: ID, a: id, x, ..Item::default() });
         let mut reason = Flat::default();
         let code = self.0.send(&flat, &mut reason);
-        let why = || {
-            let said = reason.is_sound().then(|| reason.at(0)).flatten();
-            said.map(|item| item.text().to_owned()).unwrap_or_default()
-        };
-        match code {
-            DONE => Ok(()),
-            NEVER => Err(Undelivered::Never(why())),
-            UNKNOWN => Err(Undelivered::Unknown(why())),
-            // Before or after it was handed over, nobody can tell.
-            FAULT => Err(Undelivered::Unknown(PANICKED.into())),
-            _ => Err(Undelivered::Later(why())),
-        }
+        heard(code, &reason)
+    }
+    fn probe(&self) -> Result<(), Undelivered> {
+        let mut reason = Flat::default();
+        let code = self.0.probe(&mut reason);
+        // Nothing was handed over, so that is known.
+        if code == FAULT { Err(Undelivered::Later(PANICKED.into())) } else { heard(code, &reason) }
     }
 }

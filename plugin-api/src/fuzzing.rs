@@ -67,6 +67,10 @@ impl DeliveryFace for Says {
         *reason = self.0.clone();
         self.1
     }
+    fn probe(&self, reason: &mut Flat) -> u32 {
+        *reason = self.0.clone();
+        self.1
+    }
 }
 
 /// What a plugin answers, as the kernel reads it.

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// A file of `plugin-api`, a text that stands in it once, and what takes its place.
-const ADDED: [(&str, &str, &str); 7] = [
+const ADDED: [(&str, &str, &str); 8] = [
     // A field behind the last one that every release has, of the root module.
     (
         "abi/module.rs",
@@ -34,16 +34,20 @@ const ADDED: [(&str, &str, &str); 7] = [
     ),
     (
         "abi/objects.rs",
-        "    fn send(&self, message: &Flat, reason: &mut Flat) -> u32;\n}\npub(crate) type",
-        "    fn send(&self, message: &Flat, reason: &mut Flat) -> u32;\n    fn close(&self) -> u32 {\n        7\n    }\n}\n\
-         pub(crate) type",
+        "        UNKNOWN\n    }\n}\npub(crate) type",
+        "        UNKNOWN\n    }\n    fn close(&self) -> u32 {\n        7\n    }\n}\npub(crate) type",
     ),
     (
         "abi/objects.rs",
         "    fn add_data(&mut self, entry: &Flat, reason: &mut Flat) -> u32;\n}",
         "    fn add_data(&mut self, entry: &Flat, reason: &mut Flat) -> u32;\n    fn add_more(&mut self, _entry: &Flat) -> u32 {\n        7\n    }\n}",
     ),
-    // The newer host asks for what an older store does not have, and gets the answer of the body.
+    // The newer host asks for what an older delivery, or store, does not have, and gets the answer of the body.
+    (
+        "delivery.rs",
+        "        let code = self.0.probe(&mut reason);\n",
+        "        let code = self.0.probe(&mut reason);\n        assert_eq!(self.0.close(), 7);\n",
+    ),
     (
         "store_bridge.rs",
         "        let mut told = Flat::with_capacity(2, 0);\n",
@@ -97,7 +101,7 @@ libloading = "0.9"
 
 /// The loader's part of a host, and one question to what it has loaded.
 const MAIN: &str = r#"
-use countersign_plugin_api::{Level, kernel::{Loaded, LogSink}};
+use countersign_plugin_api::{Delivery, Level, kernel::{Loaded, LogSink}};
 use std::{env, ffi::c_void, path::Path};
 
 fn main() {
@@ -112,8 +116,8 @@ fn main() {
     for (name, store) in &all.stores {
         println!("store {name} {}", store.usage().unwrap().records);
     }
-    for (name, _) in &all.deliveries {
-        println!("delivery {name}");
+    for (name, delivery) in &all.deliveries {
+        println!("delivery {name} {:?}", delivery.probe().is_ok());
     }
     println!("routes {} gates {}", all.routes.len(), all.gates.len());
     std::mem::forget(library);

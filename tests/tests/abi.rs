@@ -32,7 +32,7 @@ fn an_older_plugin_works_in_a_newer_host() {
     let future = Future::get();
     let memory = in_memory();
     for (library, table, has) in [
-        (fixture("hello-delivery"), json!({ "prefix": "mail" }), "delivery stderr\nroutes 0 gates 0"),
+        (fixture("hello-delivery"), json!({ "prefix": "mail" }), "delivery stderr false\nroutes 0 gates 0"),
         (Artifacts::get().plugin("store-memory"), memory, "store memory 0\nroutes 0 gates 0"),
         (Artifacts::get().plugin("plugin-mfa"), json!({}), "gates 1"),
     ] {

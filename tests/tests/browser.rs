@@ -254,6 +254,7 @@ impl Walk {
             ("/password/reset?token=v1.a.b.c", "password-reset"),
             ("/email/verify?token=v1.a.b.c", "email-verify"),
             ("/nothing", "error"),
+            ("/openapi", "openapi"),
         ] {
             self.visit(path);
             self.seen(name);

@@ -23,6 +23,9 @@ use xtask::{
     tools::python,
 };
 
+#[path = "service/doctor.rs"]
+mod doctor;
+
 /// Whatever is said takes longer only if it is never said.
 const PATIENCE: Duration = Duration::from_mins(1);
 

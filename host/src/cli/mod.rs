@@ -5,6 +5,7 @@
 mod administration;
 mod audit;
 mod check;
+mod doctor;
 mod failure;
 mod host;
 mod import;
@@ -107,6 +108,17 @@ Example:
     Outbox(Outbox),
     #[command(subcommand)]
     Store(store::Store),
+    /// Say what is misconfigured, and what to do about it.
+    ///
+    /// Looks at the configuration and its pins, the clock, who may read the files, the room on the disk, the store, the
+    /// relay, what the reverse proxy has to know, and how the host is that runs. No mail is sent: the relay is greeted,
+    /// and left. Run it as the user that runs the host. The exit status is 1 when there is a problem; a warning may be
+    /// what you want.
+    #[command(after_help = "\
+Examples:
+  countersign doctor
+  countersign doctor --json | jq -r '.findings[].what'")]
+    Doctor,
     /// Print a script that completes this command in a shell.
     #[command(after_help = "\
 Example:
@@ -380,6 +392,7 @@ fn dispatch(cli: Cli) -> Result<Option<Report>, Failure> {
         Command::Plugin(Plugin::Check(check)) => kits::run(cli.is_named.then_some(config), &check),
         Command::Plugin(command) => plugin::run(config, &command),
         Command::User(command) => user::run(config, command),
+        Command::Doctor => doctor::run(config),
         Command::Store(command) => store::run(config, &command, json),
         Command::Mfa(command) => mfa::run(config, command, json),
         Command::Outbox(command) => outbox::run(config, &command),

@@ -1,5 +1,5 @@
 //! Networks, for who may speak of others.
-use std::{net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 /// A network: an address and the length of its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +9,12 @@ pub struct Cidr {
 }
 
 impl Cidr {
+    /// Whether it is larger than any network that one owner has to itself: 10.0.0.0/8 (RFC 1918) and fc00::/7 (RFC
+    /// 4193) are the largest of those.
+    pub(crate) const fn holds_strangers(&self) -> bool {
+        self.prefix < if self.network.is_ipv4() { 8 } else { 7 }
+    }
+
     /// Whether the address lies in the network. An IPv4 address in IPv6 clothes (`::ffff:10.0.0.1`, as a socket
     /// that listens on both shows it) is the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -21,6 +27,12 @@ impl Cidr {
             }
             _ => false,
         }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
     }
 }
 

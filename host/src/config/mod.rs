@@ -291,6 +291,13 @@ impl Config {
         &self.folder
     }
 
+    /// The files that hold values of this one, `{ file = "path" }`; absolute.
+    pub(crate) fn value_files(&self) -> Vec<PathBuf> {
+        let mut names = Vec::new();
+        reference::files(&self.document.root, &self.document.source, &mut names);
+        names.into_iter().map(|name| self.folder.join(name)).collect()
+    }
+
     /// A problem at a place of this file, such as a [`PluginEntry`]'s.
     pub fn problem(&self, at: Place, message: impl fmt::Display) -> Problem {
         Problem::at(&self.document.source, at, None, &message.to_string())

@@ -47,6 +47,17 @@ impl<'a> Reference<'a> {
     }
 }
 
+/// The files that values of these tables are read from.
+pub(super) fn files<'a>(entries: &'a [Entry], source: &Source, found: &mut Vec<&'a str>) {
+    for Entry { node, .. } in entries {
+        match (Reference::of(node, source), node.entries()) {
+            (Some(Reference::File(name)), _) => found.push(name),
+            (None, Some(below)) => files(below, source, found),
+            _ => {}
+        }
+    }
+}
+
 fn contents(file: &Path) -> Result<String, String> {
     let unread = |error: std::io::Error| format!("cannot be read: {error}");
     // Asked before it is opened: opening a pipe waits for a writer.

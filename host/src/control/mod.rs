@@ -8,12 +8,14 @@
 //! Either way one process alone works on a data directory, and the same code does the work.
 mod client;
 mod data_dir;
+mod diagnosis;
 mod operation;
 mod server;
 mod store;
 
 pub(crate) use client::ask;
 pub(crate) use data_dir::DataDir;
+pub(crate) use diagnosis::{Diagnosis, Mail};
 pub(crate) use operation::{Act, Operation, Refused, perform};
 pub(crate) use server::Control;
 

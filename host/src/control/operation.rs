@@ -1,5 +1,5 @@
 //! What the command line can ask of a host, and how it is done.
-use super::store;
+use super::{diagnosis, store};
 use crate::{
     accounts::Account,
     admin::{self, Wanted},
@@ -82,6 +82,8 @@ pub(crate) enum Operation {
         /// The address or the id of the account that it concerns.
         account: Option<String>,
     },
+    /// How the host is.
+    Diagnose,
     /// How much the store holds.
     StoreUsage,
     /// A page of records as they are stored.
@@ -203,6 +205,7 @@ pub(crate) async fn perform(kernel: &Kernel, operation: Operation) -> Result<Val
         Op::Reload | Op::ReloadKeys => {
             Err(Refusal::new(Problem::Conflict).saying("only a host that runs takes over what has changed"))
         }
+        Op::Diagnose => Ok(json!(diagnosis::of(kernel).await)),
         Op::Outbox => kernel.waiting_messages().await.map(|messages| json!({ "messages": messages })),
         Op::OutboxRetry { id } => {
             kernel.retry_messages(id.as_deref()).await.map(|retried| json!({ "retried": retried }))

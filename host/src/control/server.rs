@@ -1,5 +1,5 @@
 //! The host's end of the control socket.
-use super::{DataDir, MAX_REQUEST, Operation, Refused, SOCKET, perform};
+use super::{DataDir, Diagnosis, MAX_REQUEST, Operation, Refused, SOCKET, diagnosis, perform};
 use crate::{kernel::answered, serving::Serving};
 use countersign_plugin_api::Refusal;
 use rustix::process::geteuid;
@@ -90,6 +90,8 @@ async fn serve(stream: UnixStream, serving: Arc<Serving>) {
     let outcome = match serde_json::from_str::<Operation>(&line) {
         Ok(Operation::Reload) => serving.reload().await,
         Ok(Operation::ReloadKeys) => serving.reload_keys().await,
+        // It waits for the relay longer than a decision may for a plugin.
+        Ok(Operation::Diagnose) => Ok(diagnose(&serving).await),
         Ok(operation) => {
             let host = serving.host();
             let performed = async move { perform(&host.kernel, operation).await };
@@ -105,6 +107,10 @@ async fn serve(stream: UnixStream, serving: Arc<Serving>) {
     answer.push('\n');
     // Who does not take the answer has gone; what was done is done.
     let _ = timeout(PATIENCE, write.write_all(answer.as_bytes())).await;
+}
+
+async fn diagnose(serving: &Serving) -> Value {
+    json!(Diagnosis { reload: serving.refused(), ..diagnosis::of(&serving.host().kernel).await })
 }
 
 fn answer(outcome: Result<Value, Refused>) -> Value {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     kernel::answered,
-    metrics::{FORWARDING, SILENT, UNTRUSTED},
+    metrics::{FORWARDING, OTHER_HOSTS, SILENT, UNTRUSTED},
 };
 use axum::{
     Router,
@@ -128,7 +128,11 @@ impl App {
         if framing == Framing::Ambiguous {
             return Err(Refusal::malformed("the length of the body is ambiguous (RFC 9112 section 6.3)"));
         }
-        guard::check(&self.site, request, has_body)
+        guard::check(&self.site, request, has_body).inspect_err(|refusal| {
+            if refusal.problem() == Problem::HostNotAllowed && !asks_how_it_is(request) {
+                OTHER_HOSTS.count("");
+            }
+        })
     }
 
     /// A panic in a handler is that request's failure and nobody else's, and so is a plugin that hangs.
@@ -184,12 +188,16 @@ impl App {
     }
 }
 
-/// Counts what shows that a proxy and `trusted_proxies` do not know of each other. Whoever asks how the host is need
-/// not ask for somebody.
+/// Whoever asks how the host is need not ask for somebody, nor by its name.
+fn asks_how_it_is(request: &Parts) -> bool {
+    matches!(request.uri.path(), "/healthz" | "/readyz")
+}
+
+/// Counts what shows that a proxy and `trusted_proxies` do not know of each other.
 fn look_at_forwarding(proxied: bool, request: &Parts) {
     let names = ["x-forwarded-for", "forwarded"].iter().any(|name| request.headers.contains_key(*name));
     match (proxied, names) {
-        (true, false) if !matches!(request.uri.path(), "/healthz" | "/readyz") => FORWARDING.count(SILENT),
+        (true, false) if !asks_how_it_is(request) => FORWARDING.count(SILENT),
         (false, true) => FORWARDING.count(UNTRUSTED),
         _ => {}
     }

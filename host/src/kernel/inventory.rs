@@ -1,6 +1,6 @@
 //! What lies in a store, seen from outside: for commands that go through all of it.
 use super::{
-    HOST, Role,
+    HOST, Kernel, Role,
     audit::GROUP as AUDIT,
     keys::Ring,
     outbox::GROUP as OUTBOX,
@@ -8,6 +8,7 @@ use super::{
     seal::Seal,
 };
 use crate::config::Config;
+use countersign_plugin_api::{Page, Refusal};
 use std::{ops::Range, sync::Arc};
 use zeroize::Zeroizing;
 
@@ -74,6 +75,22 @@ impl Inventory {
     /// The key of a record of the host's own.
     pub(crate) fn host_key(&self, subject: &str, name: &[u8]) -> Vec<u8> {
         self.places.of(subject).key(HOST, name)
+    }
+}
+
+/// So many records are a sample. Keys begin with a keyed hash, so the first of them are those of anybody.
+const SAMPLE: usize = 250;
+
+impl Kernel {
+    /// Reads some records; answers how many, and how many of these do not open.
+    pub(crate) fn sample(&self) -> Result<(usize, usize), Refusal> {
+        let mut page = Page::new();
+        self.attend(|| self.store.scan(&[], None, SAMPLE, &mut page))??;
+        let shut = page.iter().filter(|(key, record)| {
+            let mut value = Zeroizing::new(record.value.to_vec());
+            self.seal.open(key, &mut value).is_none()
+        });
+        Ok((page.len(), shut.count()))
     }
 }
 

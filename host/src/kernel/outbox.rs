@@ -13,7 +13,7 @@ use crate::{
     records::{decode, encode},
 };
 use countersign_plugin_api::{Delivery, Draft, Event, Page, Problem, Refusal, Time, Undelivered};
-use handover::hand_over;
+use handover::{hand_over, probe};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -265,6 +265,11 @@ impl Kernel {
         if let Some(queue) = self.outbox.queue.lock().take() {
             tokio::spawn(work(queue, self.outbox.sender.subscribe()));
         }
+    }
+
+    /// Whether the delivery could send now; `None` when there is none.
+    pub(crate) async fn probe_delivery(&self) -> Option<Result<(), Undelivered>> {
+        Some(probe(self.delivery.clone()?).await)
     }
 
     /// What an earlier process left. Only the names are read: one message that does not open keeps no other back.

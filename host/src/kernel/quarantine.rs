@@ -174,6 +174,10 @@ impl Delivery for Watched<dyn Delivery> {
         let _inside = self.quarantine.enter().map_err(|refusal| Undelivered::Later(refusal.log().into()))?;
         self.inner.send(message)
     }
+    fn probe(&self) -> Result<(), Undelivered> {
+        let _inside = self.quarantine.enter().map_err(|refusal| Undelivered::Later(refusal.log().into()))?;
+        self.inner.probe()
+    }
 }
 
 impl Watched<dyn Store> {

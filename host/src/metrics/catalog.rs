@@ -40,6 +40,12 @@ pub(crate) static FORWARDING: Family<Count> = Family::new(
     &[SILENT, UNTRUSTED],
 );
 
+pub(crate) static OTHER_HOSTS: Family<Count> = Family::new(
+    "countersign_http_other_hosts_total",
+    "Requests for a host that is not ours, but for /healthz and /readyz.",
+    &[""],
+);
+
 pub(crate) static EVENTS: Family<Count> = Family::new(
     "countersign_events_total",
     "What happened, as the audit record names it: logins, factors, locks, mails.",
@@ -129,7 +135,7 @@ pub(crate) static LOG_LINES: Family<Count> = Family::new(
     &["level=\"error\"", "level=\"warn\"", "level=\"info\"", "level=\"debug\"", "level=\"trace\""],
 );
 
-pub(super) static ALL: [&dyn Exposed; 20] = [
+pub(super) static ALL: [&dyn Exposed; 21] = [
     &REQUESTS,
     &REQUEST_SECONDS,
     &PROBLEMS,
@@ -137,6 +143,7 @@ pub(super) static ALL: [&dyn Exposed; 20] = [
     &CONNECTIONS,
     &CONNECTIONS_REFUSED,
     &FORWARDING,
+    &OTHER_HOSTS,
     &EVENTS,
     &AUDIT_ROWS,
     &SESSIONS,

@@ -69,6 +69,10 @@ impl Family<Count> {
             count.0.fetch_add(more, Relaxed);
         });
     }
+    /// How many there were so far.
+    pub(crate) fn so_far(&self, labels: &str) -> u64 {
+        self.series.read().get(labels).map_or(0, |count| count.0.load(Relaxed))
+    }
 }
 
 impl Series for Count {

@@ -2,7 +2,14 @@
 //!
 //! Five objects cross, and each method of theirs takes flat data and answers a code, so that a new question
 //! or a new item never changes a layout.
+#![expect(
+    clippy::cast_ptr_alignment,
+    clippy::no_effect_underscore_binding,
+    reason = "abi_stable makes such code of a method that has a body"
+)]
+
 use super::{completion::Completion, flat::Flat, guard};
+use crate::delivery::UNKNOWN;
 use abi_stable::{
     sabi_trait,
     sabi_trait::TD_Opaque,
@@ -47,6 +54,9 @@ pub(crate) type DeciderObject = DeciderAbi_TO<'static, RArc<()>>;
 pub(crate) trait DeliveryAbi: Send + Sync {
     #[sabi(last_prefix_field)]
     fn send(&self, message: &Flat, reason: &mut Flat) -> u32;
+    fn probe(&self, _reason: &mut Flat) -> u32 {
+        UNKNOWN
+    }
 }
 pub(crate) type DeliveryObject = DeliveryAbi_TO<'static, RArc<()>>;
 
@@ -153,11 +163,15 @@ impl Decider for DeciderObject {
 
 pub(crate) trait DeliveryFace: Send + Sync + 'static {
     fn send(&self, message: &Flat, reason: &mut Flat) -> u32;
+    fn probe(&self, reason: &mut Flat) -> u32;
 }
 
 impl<T: DeliveryFace> DeliveryAbi for Guarded<T> {
     fn send(&self, message: &Flat, reason: &mut Flat) -> u32 {
         guard(|| self.0.send(message, reason)).unwrap_or(FAULT)
+    }
+    fn probe(&self, reason: &mut Flat) -> u32 {
+        guard(|| self.0.probe(reason)).unwrap_or(FAULT)
     }
 }
 

@@ -8,9 +8,11 @@ use std::time::Duration;
 /// taken, its place is free for the next, and the plugin is blamed.
 const PATIENCE: Duration = Duration::from_secs(45);
 
+/// A delivery may take 15 seconds to say whether it could send.
+const PROBE: Duration = Duration::from_secs(20);
+
 pub(super) async fn hand_over(delivery: Watchful, id: String, row: Row) -> Result<(), Undelivered> {
-    let quarantine = delivery.quarantine().clone();
-    let mut call = tokio::task::spawn_blocking(move || {
+    let send = move |delivery: &dyn Delivery| {
         let message = Message {
             id: &id,
             to: &row.to,
@@ -20,10 +22,26 @@ pub(super) async fn hand_over(delivery: Watchful, id: String, row: Row) -> Resul
             expires_at: Time::from_secs(row.expires_at),
         };
         DELIVERY_SECONDS.time("", || delivery.send(&message))
-    });
-    let uncertain = |why: String| Err(Undelivered::Unknown(why));
-    if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut call).await {
-        return answer.unwrap_or_else(|_| uncertain("the delivery panicked".into()));
+    };
+    in_time(delivery, PATIENCE, send).await.unwrap_or_else(|why| Err(Undelivered::Unknown(why)))
+}
+
+/// Asks whether it could send.
+pub(super) async fn probe(delivery: Watchful) -> Result<(), Undelivered> {
+    let asked = in_time(delivery, PROBE, Delivery::probe);
+    asked.await.unwrap_or_else(|why| Err(Undelivered::Later(why)))
+}
+
+/// What the call answers; the error says why it answers nothing.
+async fn in_time<T: Send + 'static>(
+    delivery: Watchful,
+    patience: Duration,
+    call: impl FnOnce(&dyn Delivery) -> T + Send + 'static,
+) -> Result<T, String> {
+    let quarantine = delivery.quarantine().clone();
+    let mut call = tokio::task::spawn_blocking(move || call(&*delivery));
+    if let Ok(answer) = tokio::time::timeout(patience, &mut call).await {
+        return answer.map_err(|_| "the delivery panicked".into());
     }
     quarantine.hangs();
     tokio::spawn(async move {
@@ -31,5 +49,5 @@ pub(super) async fn hand_over(delivery: Watchful, id: String, row: Row) -> Resul
         let _ = call.await;
         quarantine.came_back();
     });
-    uncertain(format!("the delivery did not come back in {} seconds", PATIENCE.as_secs()))
+    Err(format!("the delivery did not come back in {} seconds", patience.as_secs()))
 }
