@@ -9,6 +9,7 @@ use std::{
     thread,
 };
 use toml_edit::{DocumentMut, value};
+use xtask::project::root;
 
 /// A command that answers JSON, and its exit status.
 fn store(site: &Site, words: &[&str]) -> (Option<i32>, Value) {
@@ -58,6 +59,28 @@ fn crowd(host: &Host, people: usize) {
     for at in 0..people {
         host.user_fixture(&format!("user{at}@example.org"));
     }
+}
+
+#[test]
+fn capacity_is_planned_with_what_records_really_take() {
+    let host = Site::with_store("memory").with_clock().start();
+    let mut person = host.user_fixture("person-0001@example.org");
+    host.setup_totp(&mut person);
+    let page = fs::read_to_string(root().join("docs/operating.md")).expect("a page");
+    let stats = done(host.site(), &["stats"]);
+    let bytes_of = |of: &Value| of["bytes"].as_u64().expect("bytes");
+    let kinds = stats["kinds"].as_array().expect("kinds");
+    for kind in ["account", "directory", "state", "session", "audit"] {
+        let row = page.lines().find_map(|line| line.strip_prefix(&format!("| `{kind}` | "))).expect(kind);
+        let stated: u64 = row.split([' ', ',']).next().and_then(|number| number.parse().ok()).expect(kind);
+        let of = kinds.iter().find(|of| of["kind"] == kind).expect(kind);
+        let measured = bytes_of(of) / of["records"].as_u64().expect("records");
+        assert!((stated * 3 / 4..=stated * 5 / 4).contains(&measured), "{kind}: {measured}, {stated} stated");
+    }
+    let usage = &stats["usage"];
+    let beside = bytes_of(usage) - kinds.iter().map(bytes_of).sum::<u64>();
+    let each = beside / usage["records"].as_u64().expect("records");
+    assert!(page.contains(&format!("needs {each} for each record")), "{each}: {stats}");
 }
 
 #[test]
