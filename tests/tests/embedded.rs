@@ -15,7 +15,7 @@ use serde_json::Value;
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc::channel},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -384,10 +384,20 @@ fn nobody_waits_for_a_gate_that_hangs() {
     let login = || running.runtime.block_on(running.kernel.login(&request, ADDRESS, &secret("a password")));
     signed_in(login());
     fs::write(&armed, "").expect("armed");
+    // Should nobody answer for it, it is let go after a while, and that is seen.
+    let (done, is_done) = channel();
+    let trap = armed.clone();
+    let letting_go = thread::spawn(move || {
+        if is_done.recv_timeout(Duration::from_mins(1)).is_err() {
+            fs::remove_file(trap).expect("disarmed");
+        }
+    });
     refused(login(), Problem::PluginFault);
     let first = password();
     refused(running.runtime.block_on(running.kernel.after_primary(&request, &first)), Problem::PluginFault);
-    fs::remove_file(&armed).expect("disarmed");
+    done.send(()).ok();
+    letting_go.join().expect("no panic");
+    fs::remove_file(&armed).expect("it was answered for while it hung");
     let give_up = Instant::now() + Duration::from_mins(1);
     while login().is_err() {
         assert!(Instant::now() < give_up, "the gate has come back, and nobody is let in");
