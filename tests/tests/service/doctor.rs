@@ -225,11 +225,6 @@ const WITHOUT_A_HOST: [&[Mistake]; 5] = [
     &[(
         "a delivery that cannot tell",
         |site| {
-            // A build of the workspace puts it where `init` looks.
-            site.edit(|config| {
-                let plugins = config["plugin"].as_array_of_tables_mut().expect("plugins");
-                plugins.retain(|entry| !entry["file"].to_string().contains("hello_delivery"));
-            });
             site.add_plugin(&fixture("hello-delivery"));
             site.set("delivery.use", "stderr");
             site.set("delivery.stderr.prefix", "mail");
