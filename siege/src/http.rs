@@ -106,7 +106,10 @@ impl Client {
     pub(crate) async fn connect(&mut self) -> io::Result<()> {
         if self.connection.is_none() {
             let socket = TcpSocket::new_v4()?;
-            socket.bind((self.from, 0).into())?;
+            // A port that is taken before it is known what for is shared with no other connection; they run out.
+            if self.from != Ipv4Addr::LOCALHOST {
+                socket.bind((self.from, 0).into())?;
+            }
             let stream = timeout(PATIENCE, socket.connect(self.to)).await??;
             stream.set_nodelay(true)?;
             self.connection = Some(BufReader::new(stream));
