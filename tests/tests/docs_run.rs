@@ -5,9 +5,11 @@
 //! | `sh walk` | all of a page are one script, in an empty directory, with an address of its own |
 //! | `json answer` | the last line that the block before it printed: the same form, and the same values where they do not vary |
 //! | `text answer` | all that it printed; `…` stands for anything in a line |
+//! | `sh each` | each line is a command of its own, beside a host that runs; one that follows is ended after a while |
 //! | `toml` | settings of a host that starts |
+//! | `toml texts` | of a translation: the same keys as the English texts |
 use countersign_tests::{
-    Artifacts, Site, fixture,
+    Artifacts, Host, Site, fixture,
     markdown::{Block, blocks, pages, read},
 };
 use serde_json::{Map, Value};
@@ -16,6 +18,8 @@ use std::{
     fs,
     path::Path,
     process::{Output, Stdio},
+    thread::sleep,
+    time::Duration,
 };
 use toml_edit::DocumentMut;
 use xtask::project::{self, which};
@@ -23,7 +27,14 @@ use xtask::project::{self, which};
 /// Where the pages' hosts listen.
 const ADDRESS: &str = "127.0.0.1:8080";
 /// The pages that show settings of a host, each block on its own.
-const WITH_SETTINGS: [&str; 3] = ["README.md", "docs/operating.md", "docs/faq.md"];
+const WITH_SETTINGS: [&str; 6] = [
+    "README.md",
+    "docs/operating.md",
+    "docs/faq.md",
+    "docs/metrics.md",
+    "docs/pages.md",
+    "docs/mail-templates.md",
+];
 
 #[test]
 fn the_ways_can_be_gone() {
@@ -129,6 +140,48 @@ fn alike(at: &str, shown: &Value, answer: &Value) -> Result<(), String> {
 }
 
 #[test]
+fn each_command_can_be_given() {
+    let host = Host::start();
+    host.user_fixture("ann@example.org");
+    fs::copy(Artifacts::get().plugin("plugin-mfa"), host.site().path("libmy_plugin.so")).expect("a library");
+    let mut given = 0;
+    for page in pages() {
+        for block in blocks(&read(&page)).iter().filter(|block| block.info == "sh each") {
+            for line in block.text.lines() {
+                given += 1;
+                let words: Vec<&str> = line.split_whitespace().collect();
+                let ["countersign", words @ ..] = &words[..] else { panic!("{line}") };
+                let mut child = host.site().command(words);
+                let mut child =
+                    child.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+                if words.contains(&"--follow") {
+                    sleep(Duration::from_secs(1));
+                    assert_eq!(child.try_wait().expect("it can be asked"), None, "{line}: it follows");
+                    child.kill().expect("it can be ended");
+                }
+                let output = child.wait_with_output().expect("it ends");
+                let ended = output.status.success() || words.contains(&"--follow");
+                assert!(ended, "{}: {line}\n{}", page.display(), said(&output));
+            }
+        }
+    }
+    assert!(given >= 4, "the commands are not where they are looked for");
+}
+
+#[test]
+fn the_texts_shown_are_texts() {
+    let english: DocumentMut = read("host/src/pages/built-in/en.toml").parse().expect("TOML");
+    let page = blocks(&read("docs/pages.md"));
+    let shown = page.iter().find(|block| block.info == "toml texts").expect("texts");
+    let shown: DocumentMut = shown.text.parse().expect("TOML");
+    for (table, texts) in shown.iter() {
+        for (key, _) in texts.as_table().expect("a table") {
+            assert!(english[table].get(key).is_some(), "{table}.{key}");
+        }
+    }
+}
+
+#[test]
 fn the_settings_shown_are_accepted() {
     for page in WITH_SETTINGS {
         let blocks = blocks(&read(page));
@@ -141,6 +194,10 @@ fn the_settings_shown_are_accepted() {
                 site.add_plugin(&fixture("hello-delivery"));
             }
             fs::write(site.path("smtp-password"), "correct horse\n").expect("a file");
+            fs::write(site.path("logo.svg"), "<svg xmlns='http://www.w3.org/2000/svg'/>").expect("a file");
+            for folder in ["pages", "mails"] {
+                fs::create_dir(site.path(folder)).expect("a folder");
+            }
             site.edit(|config| {
                 // Where it listens is the test's.
                 for (key, value) in shown.iter().filter(|(key, _)| *key != "listen") {
