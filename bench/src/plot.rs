@@ -17,11 +17,11 @@ pub(crate) struct Line {
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-const WIDTH: f64 = 640.0;
+const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 320.0;
 /// Around the axes; the names of the lines stand on the right.
 const LEFT: f64 = 60.0;
-const RIGHT: f64 = 200.0;
+const RIGHT: f64 = 270.0;
 const TOP: f64 = 36.0;
 const BOTTOM: f64 = 32.0;
 /// Told apart by people who see few colours too (Okabe and Ito).
