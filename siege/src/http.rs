@@ -199,7 +199,8 @@ impl Client {
         Ok(reply)
     }
 
-    fn remember(&mut self, reply: &Reply) {
+    /// Takes over the cookies that an answer sets.
+    pub(crate) fn remember(&mut self, reply: &Reply) {
         if self.bearer.is_some() {
             return;
         }

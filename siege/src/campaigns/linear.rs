@@ -134,7 +134,8 @@ impl OnDone for Done {
     }
 }
 
-fn apply(store: &Arc<dyn Store>, batch: Batch) -> Result<(), StoreError> {
+/// Applies a batch, and waits for what came of it.
+pub(super) fn apply(store: &Arc<dyn Store>, batch: Batch) -> Result<(), StoreError> {
     let done = Arc::new(Done::default());
     store.apply(batch, Completion::new(done.clone()));
     let mut outcome = done.0.lock().unwrap_or_else(PoisonError::into_inner);

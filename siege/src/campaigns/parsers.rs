@@ -1,81 +1,48 @@
 //! Structured nonsense for every endpoint: nothing may break, and every refusal is a problem document.
+mod endpoints;
 mod nonsense;
 
 use super::Run;
 use crate::{
     http::{Client, Reply},
-    people::Person,
+    people::{PASSWORD, Person, patiently},
     place::{self, host, mib},
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
+use countersign_test_kit::Host;
+use endpoints::{Endpoint, endpoints};
 use nonsense::request;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use std::{collections::BTreeMap, net::SocketAddr};
+use serde_json::json;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
-/// Method, path, and the fields that its body has.
-const ENDPOINTS: &[(&str, &str, &[&str])] = &[
-    ("POST", "/register", &["email", "password", "session"]),
-    ("POST", "/login", &["email", "password", "session"]),
-    ("POST", "/logout", &[]),
-    ("GET", "/session", &[]),
-    ("GET", "/me", &[]),
-    ("GET", "/verify", &[]),
-    ("GET", "/sessions", &[]),
-    ("DELETE", "/sessions/x", &[]),
-    ("POST", "/reauthenticate", &["password"]),
-    ("POST", "/password/change", &["current_password", "new_password"]),
-    ("POST", "/password/reset", &["email"]),
-    ("POST", "/password/reset/confirm", &["token", "new_password"]),
-    ("POST", "/email/verify", &["token"]),
-    ("GET", "/mfa/status", &[]),
-    ("POST", "/mfa/totp/enroll", &["label"]),
-    ("POST", "/mfa/totp/verify", &["code", "enrollment", "challenge", "trust_browser"]),
-    ("POST", "/mfa/totp/disable", &["factor"]),
-    ("POST", "/mfa/recovery/generate", &[]),
-    ("POST", "/mfa/recovery/verify", &["code", "challenge"]),
-    ("POST", "/mfa/otp/send", &["challenge"]),
-    ("POST", "/mfa/otp/verify", &["code", "challenge", "trust_browser"]),
-    ("POST", "/mfa/magic-link/send", &["email"]),
-    ("GET", "/mfa/magic-link/verify", &[]),
-    ("POST", "/mfa/magic-link/verify", &["token", "session"]),
-    ("GET", "/mfa/challenge/status", &[]),
-    ("POST", "/mfa/challenge/cancel", &["challenge"]),
-    ("GET", "/mfa/trusted-browsers", &[]),
-    ("DELETE", "/mfa/trusted-browsers/x", &[]),
-    ("POST", "/mfa/password/validate", &["password"]),
-    ("GET", "/admin/users", &[]),
-    ("GET", "/admin/users/x", &[]),
-    ("POST", "/admin/users/x/mfa/reset", &[]),
-    ("POST", "/admin/users/x/unlock", &[]),
-    ("GET", "/admin/audit", &[]),
-    ("GET", "//healthz", &[]),
-    ("GET", "//readyz", &[]),
-    ("GET", "//nothing", &[]),
-];
+/// So many endpoints at a time.
+const AT_ONCE: usize = 8;
 
 pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     let inputs = run.scale.of(10_000, 40);
     let host = host("memory");
     let (to, process) = (host.address(), host.server().id());
-    let mut random = StdRng::seed_from_u64(run.seed);
-    let seen = run.runtime.block_on(async {
-        let person = Person::register(to, "fuzz").await?;
+    let seed = run.seed;
+    let (endpoints, seen) = run.runtime.block_on(async {
+        let administrator = administrator(&host).await?;
+        let endpoints = Arc::new(endpoints(to).await?);
         // What the first requests allocate stays: caches, threads, buffers.
-        let mut warm = Seen::default();
-        for endpoint in ENDPOINTS {
-            warm.fuzz(to, &person, endpoint, inputs.min(200), &mut random).await?;
-        }
+        fuzz_all(to, &administrator, &endpoints, inputs.min(200), !seed).await?;
         let before = place::resident(process)?;
-        let mut seen = Seen::default();
-        for endpoint in ENDPOINTS {
-            seen.fuzz(to, &person, endpoint, inputs, &mut random).await?;
-        }
+        let mut seen = fuzz_all(to, &administrator, &endpoints, inputs, seed).await?;
         seen.grown = place::resident(process)?.saturating_sub(before);
-        Ok::<_, anyhow::Error>(seen)
+        Ok::<_, anyhow::Error>((endpoints.len(), seen))
     })?;
     let log = host.log();
     let panics = log.matches("panicked").count();
-    let each = format!("{inputs} inputs for each of {} endpoints", ENDPOINTS.len());
+    let each = format!("{inputs} inputs for each of {endpoints} endpoints");
     let first = |all: &[String]| all.first().map(|first| format!("; first: {first}")).unwrap_or_default();
     let at = ("parsers", "R58");
     run.report.check(
@@ -102,45 +69,123 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The bearer token of one who has shown a second factor, which the endpoints of administrators ask for.
+async fn administrator(host: &Host) -> Result<String> {
+    let mut person = Person::enrolled(host.address(), "administrator").await?;
+    let named = host.site().run(&["user", "set-role", &person.email, "admin"]);
+    anyhow::ensure!(named.status.success(), "{}", String::from_utf8_lossy(&named.stderr));
+    let challenge = person.challenge(host.address()).await?;
+    let body = json!({ "code": person.code().await?, "challenge": challenge });
+    let told = Client::new(host.address()).post("/mfa/totp/verify", &body).await?.expect(200)?;
+    told.member("token").context("a token")
+}
+
+async fn fuzz_all(
+    to: SocketAddr,
+    administrator: &str,
+    endpoints: &Arc<Vec<Endpoint>>,
+    inputs: usize,
+    seed: u64,
+) -> Result<Seen> {
+    let (next, all) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Seen::default())));
+    let workers: Vec<_> = (0..AT_ONCE)
+        .map(|_| {
+            let (next, all, endpoints) = (next.clone(), all.clone(), endpoints.clone());
+            let administrator = administrator.to_owned();
+            tokio::spawn(async move {
+                loop {
+                    let at = next.fetch_add(1, Relaxed);
+                    let Some(endpoint) = endpoints.get(at) else { return Ok::<_, anyhow::Error>(()) };
+                    let mut random = StdRng::seed_from_u64(seed.wrapping_add(at as u64));
+                    let mut seen = Seen::default();
+                    seen.fuzz(to, &administrator, endpoint, inputs, &mut random).await?;
+                    all.lock().unwrap_or_else(PoisonError::into_inner).add(seen);
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.await??;
+    }
+    Ok::<_, anyhow::Error>(std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// A browser that is signed in, with an account of its own.
+async fn browser(to: SocketAddr) -> Result<Client> {
+    let person = Person::register(to, "fuzz").await?;
+    let mut browser = Client::new(to);
+    let body = json!({ "email": person.email, "password": PASSWORD });
+    let reply = patiently(|| {
+        let (mut browser, body) = (browser.clone(), body.clone());
+        async move { browser.post("/login", &body).await }
+    });
+    browser.remember(&reply.await?.expect(200)?);
+    Ok(browser)
+}
+
 #[derive(Default)]
 struct Seen {
     failed: Vec<String>,
     bare: Vec<String>,
     refused: usize,
     busy: usize,
-    statuses: BTreeMap<u16, usize>,
     grown: u64,
 }
 
 impl Seen {
+    fn add(&mut self, other: Self) {
+        self.failed.extend(other.failed);
+        self.bare.extend(other.bare);
+        self.refused += other.refused;
+        self.busy += other.busy;
+    }
+
     async fn fuzz(
         &mut self,
         to: SocketAddr,
-        person: &Person,
-        endpoint: &(&str, &str, &[&str]),
+        administrator: &str,
+        endpoint: &Endpoint,
         inputs: usize,
         random: &mut StdRng,
     ) -> Result<()> {
-        let mut client = Client::new(to);
-        for _ in 0..inputs {
-            client.bearer = random.random_bool(0.5).then(|| person.token.clone());
-            let bytes = request(&client, endpoint, random);
-            let Ok(reply) = client.send(&bytes).await else {
-                // What the HTTP library refuses before routing may end the connection, but not the host.
-                client = Client::new(to);
-                continue;
-            };
-            self.note(&reply, &bytes);
+        let mut owner = browser(to).await?;
+        let nobody = Client::new(to);
+        let somebody = if endpoint.is_for_administrators() {
+            Client::new(to).with_bearer(administrator)
+        } else {
+            Person::register(to, "fuzz").await?.client(to)
+        };
+        let mut clients = [nobody, somebody, owner.clone()];
+        for n in 0..inputs {
+            // Who is signed out by what it asks asks for nothing more than strangers do.
+            if n % 100 == 99 && owner.get("/session").await?.status != 200 {
+                owner = browser(to).await?;
+                clients[2] = owner.clone();
+                if !endpoint.is_for_administrators() {
+                    clients[1] = Person::register(to, "fuzz").await?.client(to);
+                }
+            }
+            let client = &mut clients[random.random_range(0..3)];
+            let cookies = client.cookies.clone();
+            let bytes = request(client, endpoint, random);
+            let reply = client.send(&bytes).await;
+            client.cookies = cookies;
+            // What the HTTP library refuses before routing may end the connection, but not the host.
+            match reply {
+                Ok(reply) => self.note(&reply, &bytes, endpoint),
+                Err(_) => *client = client.clone(),
+            }
         }
         // The host is still there.
-        anyhow::ensure!(Client::new(to).get("//healthz").await?.status == 200, "after {}", endpoint.1);
+        anyhow::ensure!(Client::new(to).get("//healthz").await?.status == 200, "after {}", endpoint.path);
         Ok(())
     }
 
-    fn note(&mut self, reply: &Reply, bytes: &[u8]) {
-        *self.statuses.entry(reply.status).or_default() += 1;
+    fn note(&mut self, reply: &Reply, bytes: &[u8], endpoint: &Endpoint) {
         let shown = || String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).escape_debug().to_string();
-        if reply.status == 503 && reply.problem() == "busy" {
+        // A page says it in words.
+        let busy = reply.problem() == "busy" || reply.text().contains("There is much to do at the moment");
+        if reply.status == 503 && busy {
             self.busy += 1;
         } else if reply.status >= 500 {
             self.failed.push(format!("{} for {}", reply.label(), shown()));
@@ -151,10 +196,8 @@ impl Seen {
             self.refused += 1;
             // A browser that looks for a page gets one, and so does whoever opens a mailed link.
             let asks = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
-            let is_api =
-                bytes.split(|byte| *byte == b' ').nth(1).is_some_and(|path| path.starts_with(b"/api/"));
             let is_page = reply.header("content-type").is_some_and(|kind| kind.starts_with("text/html"))
-                && (asks(b"/mfa/magic-link/verify") || asks(b"text/html") && !is_api);
+                && (endpoint.may_be_a_page() || asks(b"text/html") && !endpoint.is_api());
             if !is_page
                 && (reply.header("content-type") != Some("application/problem+json")
                     || reply.problem().is_empty())

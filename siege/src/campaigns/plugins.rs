@@ -1,4 +1,6 @@
 //! Plugins at fault: a thousand panics, calls that hang, and files that are not what was pinned.
+mod starts;
+
 use super::Run;
 use crate::{
     http::{Client, Reply},
@@ -23,7 +25,18 @@ use xtask::fixtures::fixture;
 pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     panics(run)?;
     hangs(run)?;
-    starts(run)
+    starts::run(run)
+}
+
+/// Takes the second factor out of a configuration.
+fn without_gate(site: &Site) {
+    site.edit(|config| {
+        let all = config["plugin"].as_array_of_tables().cloned().unwrap_or_default();
+        let others =
+            all.iter().filter(|one| !one["file"].as_str().is_some_and(|file| file.contains("mfa"))).cloned();
+        config["plugin"] = Item::ArrayOfTables(others.collect());
+        config.remove("mfa");
+    });
 }
 
 fn panics(run: &mut Run<'_>) -> Result<()> {
@@ -58,12 +71,21 @@ fn panics(run: &mut Run<'_>) -> Result<()> {
     Ok(())
 }
 
+/// What hangs.
+#[derive(Clone, Copy)]
+enum Hangs {
+    Route,
+    Gate,
+    /// A store with that fault.
+    Store(&'static str),
+}
+
 /// A host with a plugin that hangs as long as the file `armed` is there.
-fn hanging(store: Option<&str>) -> Host {
+fn hanging(what: Hangs) -> Host {
     let site = Site::with_store("memory");
     let mut table = Table::new();
     table["armed_by"] = value(site.path("armed").display().to_string());
-    if let Some(fault) = store {
+    if let Hangs::Store(fault) = what {
         site.add_plugin(&fixture("store-faulty"));
         table["fault"] = value(fault);
         site.edit(|config| {
@@ -71,6 +93,10 @@ fn hanging(store: Option<&str>) -> Host {
             config["store"]["faulty"] = Item::Table(table);
         });
     } else {
+        if let Hangs::Gate = what {
+            without_gate(&site);
+            table["gates"] = value(true);
+        }
         site.add_plugin(&fixture("hangs"));
         site.edit(|config| config["hangs"] = Item::Table(table));
     }
@@ -82,17 +108,20 @@ struct Hang {
     answers: Vec<Reply>,
     health: Vec<Duration>,
     threads: u64,
+    /// Whether it was said.
+    red: bool,
     recovered: Option<Duration>,
 }
 
 fn hangs(run: &mut Run<'_>) -> Result<()> {
     let lasts = run.scale.time(Duration::from_secs(20), Duration::from_millis(2600));
-    for (requirement, what, store, path) in [
-        ("R68", "a plugin that hangs", None, "/hangs/hang"),
-        ("R53", "a store whose reads hang", Some("hangs-in-get"), "/me"),
-        ("R53", "a store whose batches hang", Some("hangs-in-apply"), "/mfa/totp/enroll"),
+    for (requirement, what, hangs, path) in [
+        ("R68", "a plugin that hangs", Hangs::Route, "/hangs/hang"),
+        ("R68", "a gate that hangs", Hangs::Gate, "/me"),
+        ("R53", "a store whose reads hang", Hangs::Store("hangs-in-get"), "/me"),
+        ("R53", "a store whose batches hang", Hangs::Store("hangs-in-apply"), "/mfa/totp/enroll"),
     ] {
-        let host = hanging(store);
+        let host = hanging(hangs);
         let hang = run.runtime.block_on(hang(&host, path, lasts))?;
         let judged = run.scale.judges_time();
         let at = ("plugins", requirement);
@@ -127,6 +156,7 @@ fn hangs(run: &mut Run<'_>) -> Result<()> {
             hang.threads.to_string(),
             hang.threads <= 256,
         );
+        run.report.check(at, format!("{what}: /readyz says so"), hang.red.to_string(), hang.red);
         let recovered = hang.recovered.map_or("never".into(), ms);
         run.report.check(
             at,
@@ -149,6 +179,11 @@ async fn hang(host: &Host, path: &'static str, lasts: Duration) -> Result<Hang> 
     let health = tokio::spawn(probe(to, over.clone()));
     tokio::time::sleep(lasts).await;
     let threads = place::threads(host.server().id())?;
+    let (mut red, since) = (false, Instant::now());
+    while !red && since.elapsed() < Duration::from_secs(10) {
+        red = Client::new(to).get("//readyz").await?.status == 503;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     over.store(true, SeqCst);
     let mut answers = Vec::new();
     for client in clients {
@@ -163,7 +198,7 @@ async fn hang(host: &Host, path: &'static str, lasts: Duration) -> Result<Hang> 
         recovered = (status < 500).then(|| begun.elapsed());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(Hang { answers, health, threads, recovered })
+    Ok(Hang { answers, health, threads, red, recovered })
 }
 
 async fn ask(client: &mut Client, path: &str) -> std::io::Result<Reply> {
@@ -197,86 +232,4 @@ async fn probe(to: SocketAddr, over: Arc<AtomicBool>) -> std::io::Result<Vec<Dur
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     Ok(times)
-}
-
-/// Whether `serve` ends with an error, and how soon.
-fn refuses(site: &Site, prepare: impl Fn(&mut std::process::Command)) -> Result<Option<Duration>> {
-    let mut command = site.serve();
-    prepare(&mut command);
-    let (mut child, begun) = (command.spawn()?, Instant::now());
-    while begun.elapsed() < Duration::from_secs(20) {
-        if let Some(status) = child.try_wait()? {
-            return Ok((!status.success()).then(|| begun.elapsed()));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    child.kill()?;
-    child.wait()?;
-    Ok(None)
-}
-
-fn starts(run: &mut Run<'_>) -> Result<()> {
-    type Spoil = fn(&Site) -> Result<()>;
-    let plugin = |site: &Site| -> Result<std::path::PathBuf> {
-        let mut files = fs::read_dir(site.path("plugins"))?.flatten().map(|entry| entry.path());
-        files.find(|file| file.to_string_lossy().contains("mfa")).ok_or_else(|| anyhow::anyhow!("no plugin"))
-    };
-    let cases: &[(&str, &str, Spoil)] = &[
-        ("R64", "a plugin that others may write", |site| {
-            use std::os::unix::fs::PermissionsExt;
-            let folder = site.path("plugins");
-            Ok(fs::set_permissions(folder, fs::Permissions::from_mode(0o777))?)
-        }),
-        ("R64", "a plugin that is not the pinned one", |_| Ok(())),
-        ("R64", "a plugin behind a symbolic link", |site| {
-            fs::rename(site.path("plugins"), site.path("elsewhere"))?;
-            Ok(std::os::unix::fs::symlink(site.path("elsewhere"), site.path("plugins"))?)
-        }),
-        ("R27", "no keys", |site| Ok(fs::remove_file(site.path("keys.toml"))?)),
-        ("R27", "keys that others may read", |site| {
-            use std::os::unix::fs::PermissionsExt;
-            Ok(fs::set_permissions(site.path("keys.toml"), fs::Permissions::from_mode(0o644))?)
-        }),
-        ("R54", "a store in memory that does not say so", |site| {
-            site.set("store.memory.volatile", false);
-            Ok(())
-        }),
-    ];
-    for (requirement, what, spoil) in cases {
-        let site = Site::with_store("memory");
-        if what.contains("pinned one") {
-            let file = plugin(&site)?;
-            let mut bytes = fs::read(&file)?;
-            bytes.push(0);
-            fs::write(&file, bytes)?;
-        }
-        spoil(&site)?;
-        judge_start(run, requirement, what, refuses(&site, |_| ())?);
-    }
-    let site = Site::with_store("memory");
-    let preload = refuses(&site, |command| {
-        command.env("LD_PRELOAD", "libm.so.6");
-    })?;
-    judge_start(run, "R66", "LD_PRELOAD", preload);
-    let site = Site::with_store("sqlite").start().stop();
-    site.edit(|config| {
-        let all = config["plugin"].as_array_of_tables().cloned().unwrap_or_default();
-        let others =
-            all.iter().filter(|one| !one["file"].as_str().is_some_and(|file| file.contains("mfa"))).cloned();
-        config["plugin"] = Item::ArrayOfTables(others.collect());
-        config.remove("mfa");
-    });
-    judge_start(run, "R68", "a store that was gated, without the gate", refuses(&site, |_| ())?);
-    Ok(())
-}
-
-fn judge_start(run: &mut Run<'_>, requirement: &str, what: &str, refused: Option<Duration>) {
-    let figure = format!("{what}: the start is refused within 2 s");
-    let measured = refused.map_or("it starts".into(), ms);
-    if refused.is_none() {
-        run.report.check(("plugins", requirement), figure, measured, false);
-    } else {
-        let in_time = refused.is_some_and(|took| took <= Duration::from_secs(2));
-        run.report.timed(("plugins", requirement), run.scale.judges_time(), figure, measured, in_time);
-    }
 }

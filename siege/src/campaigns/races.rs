@@ -9,8 +9,8 @@ use crate::{
 };
 use anyhow::Result;
 use codes::{
-    all_recovery_codes, budget, challenge, enrolment, magic_link, mailed_code, recovery_code, reset_link,
-    totp_step,
+    address_link, all_recovery_codes, budget, challenge, enrolment, magic_link, mailed_code, recovery_code,
+    reset_link, totp_step,
 };
 use countersign_test_kit::{Host, Mail};
 use serde_json::Value;
@@ -46,13 +46,14 @@ macro_rules! race {
 }
 
 const RACES: &[Race] = &[
-    race!("R01", "one time step over two challenges: 1 session", totp_step),
+    race!("R01", "one time step over two challenges and a step-up: 1 success", totp_step),
     race!("R07", "one recovery code: 1 session", recovery_code),
-    race!("R07", "8 recovery codes, an eighth of the crowd on each: 8 sessions", all_recovery_codes),
+    race!("R07", "8 recovery codes, the crowd on each: 8 sessions", all_recovery_codes),
     race!("R26", "one challenge and 8 good codes: 1 session", challenge),
     race!("R11", "one code by mail: 1 session", mailed_code),
     race!("R37", "one magic link: 1 session", magic_link),
     race!("R34", "one reset link: 1 new password", reset_link),
+    race!("R37", "one link that proves an address: 1 success", address_link),
     race!("R01", "one enrolment: 1 factor, 8 recovery codes", enrolment),
     race!("R16", "wrong guesses over 5 challenges and 10 addresses: 5 evaluated", budget),
     race!("R29", "the old token during and after the upgrade: 0 uses", rotation),
@@ -141,7 +142,8 @@ fn proofs(
     bodies.enumerate().map(|(n, body)| (program(to, n), path, body)).collect()
 }
 
-fn has_code(mail: &Mail) -> bool {
+/// Whether it holds a code.
+pub(super) fn has_code(mail: &Mail) -> bool {
     mail.text.lines().any(|line| line.trim().len() == 6 && line.trim().parse::<u32>().is_ok())
 }
 
@@ -150,7 +152,7 @@ fn has_token(mail: &Mail) -> bool {
 }
 
 /// The newest mail of a kind that somebody got; it may still be under way.
-async fn mail(host: &Host, email: &str, is_meant: fn(&Mail) -> bool) -> Result<Mail> {
+pub(super) async fn mail(host: &Host, email: &str, is_meant: fn(&Mail) -> bool) -> Result<Mail> {
     for _ in 0..500 {
         let mails = host.site().mailbox().mails();
         if let Some(mail) = mails.into_iter().rev().find(|mail| mail.to == email && is_meant(mail)) {

@@ -1,11 +1,14 @@
-//! A million names that nobody has, on a store that keeps everything in memory.
+//! A million names that nobody has, on a store that keeps everything in memory; and millions of ids that somebody has
+//! found a way to have written to it.
 use super::{Run, from};
 use crate::{
+    campaigns::linear,
     http::Client,
     people::{PASSWORD, Person, patiently},
     place::{self, host, mib},
 };
 use anyhow::Result;
+use countersign_plugin_api::{Batch, Expect, Found, Keys, StoreError, Time};
 use serde_json::json;
 use std::{
     net::SocketAddr,
@@ -16,7 +19,13 @@ use std::{
 };
 
 pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
-    let count = run.scale.of(1_000_000, 2_000);
+    names(run)?;
+    ids(run)
+}
+
+fn names(run: &mut Run<'_>) -> Result<()> {
+    // Each is answered a while after it has asked, so it takes many to have all names asked for in minutes.
+    let (count, strangers) = (run.scale.of(1_000_000, 2_000), run.scale.of(256, 32));
     let host = host("memory");
     let (to, process) = (host.address(), host.server().id());
     let before = place::resident(process)?;
@@ -43,7 +52,7 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
 
         let next = Arc::new(AtomicUsize::new(0));
         let strangers: Vec<_> =
-            (0..32).map(|n| tokio::spawn(name_after_name(to, n, next.clone(), count))).collect();
+            (0..strangers).map(|n| tokio::spawn(name_after_name(to, n, next.clone(), count))).collect();
         for stranger in strangers {
             stranger.await??;
         }
@@ -71,6 +80,54 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     );
     host.stop();
     Ok(())
+}
+
+/// Whatever is kept for each of them is refused when there is no room, and nothing that lives makes room for it.
+fn ids(run: &mut Run<'_>) -> Result<()> {
+    const KEPT: u64 = 1000;
+    let count = run.scale.of(3_000_000, 20_000);
+    let table = json!({ "max_records": count / 10, "max_bytes": "64 MiB", "volatile": true });
+    let store = linear::open("store-memory", &table)?;
+    let before = place::resident(std::process::id())?;
+    let put = |id: u64, now: u64, expires_at| {
+        let mut batch = Batch::new(Time::from_secs(now));
+        batch.put(&key(id), Expect::Absent, &[7; 100], expires_at);
+        linear::apply(&store, batch)
+    };
+    for id in 0..KEPT {
+        put(id, 1, Time::from_secs(1_000_000))?;
+    }
+    let (mut taken, mut refused) = (0, 0);
+    for id in KEPT..KEPT + count as u64 {
+        match put(id, 2, Time::from_secs(300)) {
+            Ok(()) => taken += 1,
+            Err(StoreError::Full) => refused += 1,
+            Err(error) => anyhow::bail!("{error}"),
+        }
+    }
+    let names: Vec<_> = (0..KEPT).map(key).collect();
+    let mut lost = 0;
+    for names in names.chunks(50) {
+        let (mut keys, mut found) = (Keys::new(), Found::new());
+        names.iter().for_each(|name| keys.push(name));
+        store.get(&keys, &mut found)?;
+        lost += (0..names.len()).filter(|at| found.at(*at).is_none()).count();
+    }
+    let grown = place::resident(std::process::id())?.saturating_sub(before);
+    let again = put(0, 301, Time::NEVER) == Err(StoreError::Conflict) && put(KEPT, 301, Time::NEVER).is_ok();
+    run.report.check(
+        ("flood", "R49"),
+        format!("memory: {count} ids in a store of 64 MiB: refused where there is no room, what lives stays, what expires goes"),
+        format!("{taken} taken, {refused} refused, {lost} of {KEPT} lost, {} more, room again: {again}", mib(grown)),
+        refused > 0 && lost == 0 && again && grown <= 80 << 20,
+    );
+    Ok(())
+}
+
+/// Where a record lies: places are hashes.
+fn key(id: u64) -> [u8; 16] {
+    let home = (id + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (u128::from(home) << 64 | u128::from(id)).to_be_bytes()
 }
 
 async fn name_after_name(to: SocketAddr, n: usize, next: Arc<AtomicUsize>, count: usize) -> Result<()> {

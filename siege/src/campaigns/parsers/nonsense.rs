@@ -1,28 +1,34 @@
 //! Requests that are right in most ways and wrong in some.
+use super::endpoints::Endpoint;
 use crate::http::Client;
 use rand::{RngExt, rngs::StdRng};
 use serde_json::{Value, json};
 
 /// A request that is right in most ways and wrong in some.
-pub(super) fn request(
-    client: &Client,
-    (method, path, fields): &(&str, &str, &[&str]),
-    random: &mut StdRng,
-) -> Vec<u8> {
+pub(super) fn request(client: &Client, endpoint: &Endpoint, random: &mut StdRng) -> Vec<u8> {
     let method = match random.random_range(0..40) {
         0 => ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "get", "QUERY"]
             [random.random_range(0..10)],
-        _ => method,
+        _ => &*endpoint.method,
     };
     // An answer to HEAD has a length and no body, for which this client would wait.
     let method = if method == "HEAD" { "PUT" } else { method };
-    let mut path = (*path).to_owned();
+    let id = if random.random_bool(0.5) { "x".into() } else { escape(&text(random)) };
+    let mut path = format!("/{}", endpoint.path.replace("{id}", &id));
+    let mut named = Vec::new();
+    for name in &endpoint.query {
+        if random.random_bool(0.7) {
+            named.push(format!("{name}={}", escape(&plain(meant(name, random)))));
+        }
+    }
+    if !named.is_empty() {
+        path = format!("{path}?{}", named.join("&"));
+    }
     match random.random_range(0..12) {
         0 => path = format!("{path}?{}={}", text(random), escape(&text(random))),
-        1 => path = path.replace('x', &escape(&text(random))),
-        2 => path.push_str("?token=v1.a.b.c&challenge=v1.a.b.c&after=x&query=%ff"),
-        3 => path.push('/'),
-        4 => path.push_str("/../.."),
+        1 => path.push_str("?token=v1.a.b.c&challenge=v1.a.b.c&after=x&query=%ff"),
+        2 => path.push('/'),
+        3 => path.push_str("/../.."),
         _ => {}
     }
     let mut headers: Vec<(&str, String)> = Vec::new();
@@ -59,16 +65,26 @@ pub(super) fn request(
         6 => headers.push(("accept", "text/html".into())),
         _ => {}
     }
+    if !endpoint.forms.is_empty() && !headers.iter().any(|(name, _)| *name == "content-type") {
+        // As a browser posts the form of a page.
+        headers.push(("content-type", "application/x-www-form-urlencoded".into()));
+        headers.push(("sec-fetch-site", "same-origin".into()));
+    }
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let body = (method != "GET").then(|| body(fields, random));
+    let body = (method != "GET").then(|| body(endpoint, random));
     client.request(method, &path, &headers, body.as_deref())
 }
 
-fn body(fields: &[&str], random: &mut StdRng) -> Vec<u8> {
+/// What is posted: an object, or a form, and in a third of all cases something that is neither.
+fn body(endpoint: &Endpoint, random: &mut StdRng) -> Vec<u8> {
+    let fields = &endpoint.fields;
+    if !endpoint.forms.is_empty() {
+        return form(endpoint, random);
+    }
     let mut object = serde_json::Map::new();
     for field in fields {
         if random.random_bool(0.9) {
-            object.insert((*field).into(), meant(field, random));
+            object.insert(field.clone(), meant(field, random));
         }
     }
     if random.random_ratio(1, 10) {
@@ -85,12 +101,43 @@ fn body(fields: &[&str], random: &mut StdRng) -> Vec<u8> {
         3 => bytes.extend(vec![b' '; random.random_range(0..20_000)]),
         4 => bytes = value(random, 0).to_string().into_bytes(),
         5 => {
-            let field = fields.first().copied().unwrap_or("x");
+            let field = fields.first().map_or("x", String::as_str);
             bytes = format!("{{\"{field}\":\"a\",\"{field}\":\"b\"}}").into_bytes();
         }
         _ => {}
     }
     bytes
+}
+
+fn form(endpoint: &Endpoint, random: &mut StdRng) -> Vec<u8> {
+    let (name, fields) = endpoint.forms[random.random_range(0..endpoint.forms.len())];
+    let mut pairs = vec![format!("form={name}")];
+    for field in fields {
+        if random.random_bool(0.9) {
+            pairs.push(format!("{field}={}", escape(&plain(meant(field, random)))));
+        }
+    }
+    match random.random_range(0..12) {
+        0 => pairs.push(format!("next={}", escape(&text(random)))),
+        1 => pairs.push(text(random)),
+        2 => pairs.extend((0..random.random_range(0..60)).map(|n| format!("x{n}="))),
+        3 => pairs[0] = format!("form={}", escape(&text(random))),
+        _ => {}
+    }
+    let mut bytes = pairs.join("&").into_bytes();
+    if random.random_ratio(1, 10) {
+        let at = random.random_range(0..bytes.len());
+        bytes[at] = random.random();
+    }
+    bytes
+}
+
+/// What a query or a form has of it.
+fn plain(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
 }
 
 /// What the field is meant to hold, odd as it may be, or anything: if all fields were odd, the first would hide the
@@ -102,6 +149,11 @@ fn meant(field: &str, random: &mut StdRng) -> Value {
     match field {
         "session" => ["bearer", "cookie"][random.random_range(0..2)].into(),
         "trust_browser" => random.random::<bool>().into(),
+        "next" => {
+            ["/", "//evil.example", "https://evil.example/", "/\\evil", "javascript:x", "/me?a=%0d%0ab"]
+                [random.random_range(0..6)]
+            .into()
+        }
         "email" => format!("{}@example.org", text(random)).into(),
         "code" if random.random_bool(0.5) => format!("{:06}", random.random_range(0..1_000_000)).into(),
         "challenge" | "token" if random.random_bool(0.5) => {

@@ -1,5 +1,5 @@
 //! Codes, links, challenges and the budget of guesses.
-use super::{Outcome, at_once, exactly, has_code, has_token, mail, proofs};
+use super::{Outcome, at_once, exactly, has_code, has_token, mail, program, proofs};
 use crate::{
     http::Client,
     people::{Person, patiently},
@@ -9,12 +9,16 @@ use countersign_test_kit::Host;
 use serde_json::json;
 
 pub(super) async fn totp_step(host: &Host, crowd: usize) -> Outcome {
+    const PATH: &str = "/mfa/totp/verify";
     let to = host.address();
     let mut person = Person::enrolled(to, "step").await?;
     let challenges = [person.challenge(to).await?, person.challenge(to).await?];
     let code = person.code().await?;
-    let bodies = (0..crowd).map(|n| json!({ "code": code, "challenge": challenges[n % 2] }));
-    let wrong = exactly(&at_once(proofs(to, "/mfa/totp/verify", bodies)).await?, 200, 1);
+    let requests = (0..crowd).map(|n| match challenges.get(n % 3) {
+        Some(challenge) => (program(to, n), PATH, json!({ "code": code, "challenge": challenge })),
+        None => (person.client(to), PATH, json!({ "code": code })),
+    });
+    let wrong = exactly(&at_once(requests.collect()).await?, 200, 1);
     let again = Client::new(to)
         .post("/mfa/totp/verify", &json!({ "code": code, "challenge": challenges[0] }))
         .await?;
@@ -37,7 +41,7 @@ pub(super) async fn all_recovery_codes(host: &Host, crowd: usize) -> Outcome {
         // A lock that the losers have brought about holds for a quarter of an hour, so each code has its person.
         let person = Person::enrolled(to, "eight").await?;
         let challenge = person.challenge(to).await?;
-        let bodies = (0..crowd / 8).map(|_| json!({ "code": person.codes[n], "challenge": challenge }));
+        let bodies = (0..crowd).map(|_| json!({ "code": person.codes[n], "challenge": challenge }));
         let replies = at_once(proofs(to, "/mfa/recovery/verify", bodies)).await?;
         sessions += replies.iter().filter(|reply| reply.status == 200).count();
     }
@@ -94,6 +98,15 @@ pub(super) async fn reset_link(host: &Host, crowd: usize) -> Outcome {
     };
     let (winners, losers) = (works(winner).await?, works((winner + 1) % crowd).await?);
     Ok(((winners, losers) != (200, 401)).then(|| format!("winner {winners}, loser {losers}")))
+}
+
+pub(super) async fn address_link(host: &Host, crowd: usize) -> Outcome {
+    let to = host.address();
+    let person = Person::register(to, "address").await?;
+    person.client(to).post("/email/verify/send", &json!({})).await?.expect(202)?;
+    let token = mail(host, &person.email, has_token).await?.token().to_owned();
+    let bodies = (0..crowd).map(|_| json!({ "token": token }));
+    Ok(exactly(&at_once(proofs(to, "/email/verify", bodies)).await?, 204, 1))
 }
 
 pub(super) async fn enrolment(host: &Host, crowd: usize) -> Outcome {

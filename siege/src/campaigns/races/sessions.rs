@@ -31,7 +31,7 @@ pub(super) async fn rotation(host: &Host, crowd: usize) -> Outcome {
     browser.post("/login", &body).await?.expect(202)?;
     let old = browser.clone();
     let done = Arc::new(AtomicBool::new(false));
-    let probes: Vec<_> = (0..crowd / 4)
+    let probes: Vec<_> = (0..crowd)
         .map(|_| {
             let (mut old, done) = (old.clone(), done.clone());
             tokio::spawn(async move {
@@ -71,7 +71,7 @@ pub(super) async fn change(host: &Host, crowd: usize) -> Outcome {
         others.push(reply.member("token").context("a token")?);
     }
     let changed = Arc::new(AtomicBool::new(false));
-    let probes: Vec<_> = (0..crowd / 2)
+    let probes: Vec<_> = (0..crowd)
         .map(|n| {
             let mut client = Client::new(to).with_bearer(&others[n % others.len()]);
             let changed = changed.clone();
@@ -118,7 +118,7 @@ pub(super) async fn trust(host: &Host, crowd: usize) -> Outcome {
         .map(|(n, v)| (n.clone(), v.clone()))
         .collect();
     anyhow::ensure!(!trusted.is_empty(), "no trust cookie among {:?}", browser.cookies.keys());
-    let requests = (0..crowd / 4)
+    let requests = (0..crowd)
         .map(|_| {
             let mut thief = Client::new(to);
             thief.cookies.clone_from(&trusted);
@@ -171,7 +171,7 @@ async fn mails(host: &Host, email: &str, awaited: usize, is_meant: fn(&Mail) -> 
 pub(super) async fn registration(host: &Host, crowd: usize) -> Outcome {
     let to = host.address();
     let body = json!({ "email": address("twin"), "password": PASSWORD, "session": "bearer" });
-    let replies = at_once(proofs(to, "/register", (0..crowd / 5).map(|_| body.clone()))).await?;
+    let replies = at_once(proofs(to, "/register", (0..crowd).map(|_| body.clone()))).await?;
     let count = |status| replies.iter().filter(|reply| reply.status == status).count();
     let (made, taken, busy) = (count(201), count(409), count(503));
     Ok((made != 1 || made + taken + busy != replies.len())
