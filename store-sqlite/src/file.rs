@@ -60,6 +60,9 @@ impl Database {
         // One thread at a time uses a connection, which Rust sees to.
         let db = Connection::open_with_flags(&self.path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         db.busy_timeout(BUSY)?;
+        // A page that is new is zeros, and not whatever the process had in that memory before. The first one is made
+        // with the schema.
+        db.query_row("PRAGMA secure_delete = FAST", [], |_| Ok(()))?;
         Ok(db)
     }
 
@@ -103,8 +106,6 @@ fn settings(db: &Connection) -> rusqlite::Result<()> {
     // Acknowledged is synchronised. Nothing that was in a record goes to a temporary file.
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
-    // A page that is new is zeros, and not whatever the process had in that memory before.
-    db.query_row("PRAGMA secure_delete = FAST", [], |_| Ok(()))?;
     db.query_row(&format!("PRAGMA journal_size_limit = {LOG_BYTES}"), [], |_| Ok(()))
 }
 

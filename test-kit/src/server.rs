@@ -10,7 +10,7 @@ use std::{
 };
 
 /// A start that takes longer has failed.
-const TO_START: Duration = Duration::from_mins(1);
+const TO_START: Duration = Duration::from_mins(2);
 /// A stop that takes longer has failed.
 const TO_STOP: Duration = Duration::from_secs(30);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
