@@ -159,6 +159,33 @@ impl Proxy {
         Self::start(&mut caddy, listen, dir)
     }
 
+    /// Traefik with `examples/proxies/traefik.yml` as the file of its file provider.
+    pub fn traefik(places: Places<'_>) -> Self {
+        let Places { listen, authority, .. } = places;
+        let certificate = authority.certificate("*.example.org");
+        let (chain, key) = (shown(&certificate.chain), shown(&certificate.key));
+        let site = example("traefik.yml", places, &[]);
+        let dir = tempfile::tempdir().expect("a directory");
+        // Under its own name Traefik would take it for the file of its static configuration.
+        let file = dir.path().join("countersign.yml");
+        let certificates = format!("tls:\n  certificates:\n    - certFile: {chain}\n      keyFile: {key}\n");
+        fs::write(&file, format!("{site}\n{certificates}")).expect("a file");
+        let mut traefik = project::command(tools::proxy("traefik").expect("a place"));
+        traefik.args(["--global.checkNewVersion=false", "--global.sendAnonymousUsage=false"]);
+        traefik.arg(format!("--entryPoints.websecure.address={listen}"));
+        traefik.arg(format!("--providers.file.filename={}", shown(&file)));
+        let proxy = Self::start(traefik.current_dir(dir.path()), listen, dir);
+        // It listens before it has read the file, and knows neither names nor certificates until then.
+        let browser = Browser::new(places, &["auth.example.org"]);
+        let page = format!("https://auth.example.org:{}/login", listen.port());
+        let give_up = Instant::now() + TO_START;
+        while !browser.tries(&page, &[], &[]).is_ok_and(|reply| reply.status == 200) {
+            assert!(Instant::now() < give_up, "{}", proxy.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+        proxy
+    }
+
     fn start(command: &mut Command, listen: SocketAddr, dir: TempDir) -> Self {
         let log = fs::File::create(dir.path().join("log")).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
@@ -238,6 +265,10 @@ impl Browser {
     }
     /// Any request.
     pub fn ask(&self, url: &str, headers: &[&str], words: &[&str]) -> Reply {
+        self.tries(url, headers, words).unwrap_or_else(|why| panic!("{url}: {why}"))
+    }
+    /// Any request, to whom may not be there, or be somebody else.
+    fn tries(&self, url: &str, headers: &[&str], words: &[&str]) -> Result<Reply, String> {
         let [jar, head, body] = ["jar", "head", "body"].map(|name| self.dir.path().join(name));
         fs::write(&body, "").expect("a file");
         let mut curl = command("curl");
@@ -247,13 +278,15 @@ impl Browser {
         curl.args(self.names.iter().flat_map(|name| ["--resolve", name]));
         curl.args(headers.iter().flat_map(|header| ["--header", header])).args(words).arg(url);
         let output = curl.stdin(Stdio::null()).output().expect("curl starts");
-        assert!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
         let head = fs::read_to_string(head).expect("a head");
         let mut lines = head.lines();
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status");
         let headers = lines.filter_map(|line| line.split_once(':'));
         let headers =
             headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
-        Reply { status, headers, body: fs::read(body).expect("a body") }
+        Ok(Reply { status, headers, body: fs::read(body).expect("a body") })
     }
 }

@@ -25,12 +25,19 @@ const SAME_ORIGIN: &str = "Sec-Fetch-Site: same-origin";
 
 #[test]
 fn nginx_protects_an_application() {
-    protects(Proxy::nginx);
+    let log = protects(Proxy::nginx);
+    assert!(log.contains("\"proxy_id\":\""), "nginx numbers requests: {log}");
 }
 
 #[test]
 fn caddy_protects_an_application() {
-    protects(Proxy::caddy);
+    let log = protects(Proxy::caddy);
+    assert!(log.contains("\"proxy_id\":\""), "Caddy numbers requests: {log}");
+}
+
+#[test]
+fn traefik_protects_an_application() {
+    protects(Proxy::traefik);
 }
 
 /// A host that browsers reach as auth.example.org, and somebody with a second factor.
@@ -123,7 +130,8 @@ fn known(user: &User) -> String {
     format!("remote-user: {}", user.id.to_ascii_lowercase())
 }
 
-fn protects(start: impl Fn(Places<'_>) -> Proxy) {
+/// The whole way; answers what the host logged of it.
+fn protects(start: impl Fn(Places<'_>) -> Proxy) -> String {
     let (listen, authority) = (listen(), Authority::new());
     let (host, ann) = host(listen.port());
     let application = Application::start(listen.ip());
@@ -214,5 +222,7 @@ fn protects(start: impl Fn(Places<'_>) -> Proxy) {
     leads_to(&browser.look(&wiki, &SPOOFED), 302, &login);
     assert_eq!(application.asked(), 5);
     drop(proxy);
+    let log = host.log();
     host.stop();
+    log
 }

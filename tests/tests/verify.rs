@@ -1,8 +1,6 @@
 //! What a reverse proxy is told: who it is, or where to send the browser.
 use countersign_tests::{Client, Reply, Site, api};
-use serde_json::json;
 use toml_edit::Array;
-use xtask::project::root;
 
 fn ask(client: &mut Client, accept: &str, query: &str) -> Reply {
     client.send("GET", &api(&format!("/verify{query}")), &[("accept", accept)], None).expect("an answer")
@@ -90,67 +88,6 @@ fn a_trusted_proxy_says_where_the_browser_was_going_and_nobody_else_does() {
         );
         host.stop();
     }
-}
-
-/// What Traefik's `forwardAuth` sends by its documentation: a GET to the address of the middleware, with the headers of
-/// the request and five of its own. Debian has no Traefik to send it.
-#[test]
-fn traefik_is_answered_as_its_documentation_has_it() {
-    let site = Site::with_store("memory").with_clock();
-    let own = site.address().to_string();
-    let hosts = Array::from_iter(["app.example.org", &own]);
-    let site = site.with("public_url", "https://auth.example.org").with("allowed_hosts", hosts);
-    let host = site.with("trusted_proxies", Array::from_iter(["127.0.0.0/8"])).start();
-    let ann = host.user_fixture("ann@example.org");
-    let asked = |client: &mut Client, method: &str, accept: &str| {
-        let headers = [
-            ("x-forwarded-method", method),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "app.example.org"),
-            ("x-forwarded-uri", "/wiki?a=b"),
-            ("x-forwarded-for", "203.0.113.9"),
-            ("accept", accept),
-            ("accept-encoding", "gzip"),
-            ("user-agent", "Mozilla/5.0"),
-            ("origin", "https://app.example.org"),
-            ("sec-fetch-site", "same-origin"),
-            // Of the request that it is about; its body stays behind.
-            ("content-type", "application/x-www-form-urlencoded"),
-            // The configuration takes them away. Where it does not, they say nothing to us.
-            ("remote-user", "canary"),
-            ("remote-role", "admin"),
-        ];
-        client.send("GET", &api("/verify"), &headers, None).expect("an answer")
-    };
-    // The cookies are for https, which the test does not speak.
-    let mut signed_in = host.program();
-    let credentials = json!({ "email": ann.email, "password": ann.password, "session": "bearer" });
-    signed_in.ask("POST /login", credentials).expect(200);
-    let login = "https://auth.example.org/login?next=https%3A%2F%2Fapp.example.org%2Fwiki%3Fa%3Db";
-    for method in ["GET", "POST", "DELETE"] {
-        // Traefik passes on whatever is no 2xx, so a browser follows it.
-        let browser = asked(&mut host.browser(), method, "text/html");
-        assert_eq!((browser.status, browser.header("location")), (302, Some(login)), "{method}");
-        let program = asked(&mut host.browser(), method, "application/json");
-        assert_eq!((program.status, program.problem().as_deref()), (401, Some("session-required")));
-        let known = asked(&mut signed_in, method, "text/html");
-        assert_eq!((known.status, known.header("remote-user")), (200, Some(&*ann.id)), "{method}");
-        assert_eq!(known.header("remote-role"), Some("user"));
-        assert!(!known.headers.iter().any(|(_, value)| value.contains("canary")));
-    }
-
-    // The example asks so, takes every spelling away before, and passes on what we answer.
-    let example = std::fs::read_to_string(root().join("examples/proxies/traefik.yml")).expect("the example");
-    let order =
-        ["middlewares: [no-remote-headers, countersign]", "/api/auth/verify", "trustForwardHeader: false"];
-    assert!(order.iter().all(|part| example.contains(part)), "{example}");
-    for name in ["User", "Role", "Email", "Name", "Groups"] {
-        for line in [format!("          Remote-{name}: \"\"\n"), format!("          Remote_{name}: \"\"\n")] {
-            assert!(example.contains(&line), "{line}");
-        }
-    }
-    assert!(example.contains("authResponseHeaders: [Remote-User, Remote-Role, Remote-Email]"), "{example}");
-    host.stop();
 }
 
 const fn forwarded<'a>(scheme: &'a str, host: &'a str, uri: &'a str) -> [(&'static str, &'a str); 3] {

@@ -30,8 +30,9 @@ const TOOLS: [(&str, &str); 15] = [
 /// with the machine.
 const PROXIES: [(&str, &str); 2] = [("nginx", "usr/sbin/nginx"), ("caddy", "usr/bin/caddy")];
 
-/// What the tests run in Python: packages of PyPI, with their hashes.
-const REQUIREMENTS: [&str; 2] = ["tests/smtp/requirements.txt", "tests/openapi/requirements.txt"];
+/// What the tests run of PyPI, with the hashes of the packages.
+const REQUIREMENTS: [&str; 3] =
+    ["tests/smtp/requirements.txt", "tests/openapi/requirements.txt", "tests/proxies/requirements.txt"];
 
 /// What the tests run in a browser: packages of npm, with their hashes.
 const PACKAGES: [&str; 2] = ["tests/axe/package.json", "tests/axe/package-lock.json"];
@@ -76,8 +77,11 @@ fn install(missing: &[&str]) -> Result<()> {
     run(install.args(missing)).with_context(|| format!("the tests need these Debian packages: {list}"))
 }
 
-/// One of the proxies: that of the machine, or one of our own under `target/tools`.
+/// One of the proxies: that of the machine, or one of our own under `target/tools`. Traefik is always ours, of PyPI.
 pub fn proxy(name: &str) -> Result<PathBuf> {
+    if name == "traefik" {
+        return Ok(target_dir()?.join("tools/python/bin/traefik"));
+    }
     let packaged = PROXIES.iter().find(|(program, _)| *program == name);
     let (_, file) = packaged.with_context(|| format!("{name} is no proxy that the tests run"))?;
     let on_machine = which(name).or_else(|| Some(Path::new("/").join(file)).filter(|path| path.is_file()));

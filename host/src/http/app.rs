@@ -76,7 +76,7 @@ impl App {
         let id = RequestId::next();
         let peer = self.site.client(arrival.socket, &parts.headers);
         let proxied = self.site.trusts(arrival.socket.to_canonical());
-        let line = Line::new(id, peer, &parts);
+        let line = Line::new(id, peer, proxied, &parts);
         look_at_forwarding(proxied, &parts);
         let under_api =
             parts.uri.path().strip_prefix(API).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]));

@@ -3,7 +3,7 @@ use super::problem::Cause;
 use crate::metrics::{BROKEN_OFF, PROBLEMS, REQUEST_SECONDS, REQUESTS, labels};
 use axum::{
     body::Body,
-    http::{Response, request::Parts},
+    http::{HeaderMap, Response, request::Parts},
 };
 use std::{
     fmt,
@@ -18,6 +18,9 @@ use std::{
 
 /// A path is a client's own text: so much of it is logged.
 const MAX_PATH: usize = 200;
+
+/// Longer than the ids of proxies are: HAProxy's, with two addresses in it, is one of the longest.
+const MAX_PROXY_ID: usize = 128;
 
 /// The number of a request, unlike those of other runs: the answer carries it as `X-Request-Id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +66,8 @@ impl Pattern {
 /// The line of a request, written when it is answered or given up.
 pub(super) struct Line {
     id: RequestId,
+    /// By what number a trusted proxy knows it.
+    proxy_id: Option<String>,
     peer: IpAddr,
     method: String,
     path: String,
@@ -71,9 +76,10 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(id: RequestId, peer: IpAddr, request: &Parts) -> Self {
+    pub(super) fn new(id: RequestId, peer: IpAddr, proxied: bool, request: &Parts) -> Self {
         let (method, path) = (safe(request.method.as_str()), safe(request.uri.path()));
-        Self { id, peer, method, path, started: Instant::now(), answered: false }
+        let proxy_id = proxied.then(|| proxy_id(&request.headers)).flatten();
+        Self { id, proxy_id, peer, method, path, started: Instant::now(), answered: false }
     }
 
     /// Writes it, and counts the request. What is wrong with the server is a warning, what is wrong with a request is
@@ -85,16 +91,16 @@ impl Line {
         self.count(pattern, response.status().as_str(), cause);
         let (problem, because) = cause.map_or(("", ""), |cause| (cause.slug, cause.log.as_str()));
         let Self { id, peer, method, path, .. } = &self;
-        let micros = self.micros();
+        let (proxy_id, micros) = (self.proxy_id.as_deref(), self.micros());
         if status >= 500 {
             tracing::warn!(
                 target: "countersign::http",
-                request = %id, %peer, %method, %path, status, micros, problem, because, "request"
+                request = %id, proxy_id, %peer, %method, %path, status, micros, problem, because, "request"
             );
         } else {
             tracing::info!(
                 target: "countersign::http",
-                request = %id, %peer, %method, %path, status, micros, problem, because, "request"
+                request = %id, proxy_id, %peer, %method, %path, status, micros, problem, because, "request"
             );
         }
     }
@@ -121,12 +127,23 @@ impl Drop for Line {
         if !self.answered {
             BROKEN_OFF.count("");
             let Self { id, peer, method, path, .. } = &*self;
+            let (proxy_id, micros) = (self.proxy_id.as_deref(), self.micros());
             tracing::warn!(
                 target: "countersign::http",
-                request = %id, %peer, %method, %path, micros = self.micros(), "request broken off"
+                request = %id, proxy_id, %peer, %method, %path, micros, "request broken off"
             );
         }
     }
+}
+
+/// The `X-Request-Id` of a proxy, where it is one, and looks like one: letters, digits and `-_.:`. It stands beside our
+/// own number and never for it, since a proxy may pass on what a client has made up.
+fn proxy_id(headers: &HeaderMap) -> Option<String> {
+    let mut said = headers.get_all("x-request-id").iter();
+    let (Some(id), None) = (said.next(), said.next()) else { return None };
+    let id = id.to_str().ok().filter(|id| (1..=MAX_PROXY_ID).contains(&id.len()))?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    id.bytes().all(plain).then(|| id.to_owned())
 }
 
 /// Printable ASCII, escaped where it was not, and of bounded length.
@@ -173,7 +190,39 @@ mod tests {
 
     fn line(method: &str, uri: &str) -> Line {
         let request = Request::builder().method(method).uri(uri).body(()).unwrap();
-        Line::new(RequestId::next(), "192.0.2.1".parse().unwrap(), &request.into_parts().0)
+        Line::new(RequestId::next(), "192.0.2.1".parse().unwrap(), false, &request.into_parts().0)
+    }
+
+    #[test]
+    fn the_number_of_a_proxy_stands_beside_ours_when_the_proxy_is_trusted() {
+        let most = "a".repeat(MAX_PROXY_ID);
+        let over = format!("{most}a");
+        let cases: [(bool, &[&str], Option<&str>); 11] = [
+            (true, &["9f-_.:Z"], Some("9f-_.:Z")),
+            (true, &[&most], Some(&most)),
+            (true, &[], None),
+            (false, &["9f"], None),
+            (true, &["9f", "9f"], None),
+            (true, &["9f, 9f"], None),
+            (true, &[""], None),
+            (true, &[&over], None),
+            (true, &["a\u{fc}"], None),
+            (true, &["a request=forged"], None),
+            (true, &["a\"b"], None),
+        ];
+        for (proxied, said, wanted) in cases {
+            let mut request = Request::builder().uri("/");
+            for id in said {
+                request = request.header("X-Request-Id", id.as_bytes());
+            }
+            let (id, peer) = (RequestId::next(), "192.0.2.1".parse().unwrap());
+            let line = Line::new(id, peer, proxied, &request.body(()).unwrap().into_parts().0);
+            assert_eq!(line.proxy_id.as_deref(), wanted, "{proxied} {said:?}");
+            let text = logged(|| line.answered(&Response::new(Body::empty()), None));
+            let shown = wanted.map(|wanted| format!("proxy_id=\"{wanted}\""));
+            assert!(text.contains(&format!("request={id}")), "{text}");
+            assert!(shown.map_or(!text.contains("proxy_id"), |shown| text.contains(&shown)), "{text}");
+        }
     }
 
     #[test]

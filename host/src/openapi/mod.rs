@@ -63,7 +63,9 @@ pub(crate) fn document<'m>(cookie: &str, plugins: impl Iterator<Item = &'m Mount
 
 fn about(tag: &str) -> String {
     match tag {
-        "host" => "Whether it works, and this description.".into(),
+        "host" => "Whether it works, and this description. Metrics are no part of it: where the host has an address for them \
+                   (`[metrics] listen`), `GET /metrics` there answers Prometheus' text, to whoever reaches it."
+            .into(),
         "accounts" => "Accounts, logins and sessions.".into(),
         "admin" => "For the role `admin`, with a second factor proven just now.".into(),
         plugin => format!("What the plugin `{plugin}` answers."),
