@@ -58,7 +58,7 @@ pub(crate) fn takes_forms(host: &Host, path: &str) -> bool {
 
 /// The description of the interface: the host's routes and those of its plugins.
 async fn description(State(host): State<Arc<Host>>) -> Result<Response<Body>, Failure> {
-    let document = host.description.clone().ok_or(Problem::NotFound)?;
+    let document = host.description().ok_or(Problem::NotFound)?;
     Ok(json(StatusCode::OK, document))
 }
 

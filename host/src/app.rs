@@ -10,7 +10,7 @@ use crate::{
 };
 use axum::body::Bytes;
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A host that has started: every plugin is linked, and the store answers.
 pub struct Host {
@@ -18,8 +18,9 @@ pub struct Host {
     pub(crate) config: Config,
     pub(crate) cookie: Cookie,
     pub(crate) pages: Pages,
-    /// The interface in OpenAPI, made once; `None` when it is switched off.
-    pub(crate) description: Option<Bytes>,
+    /// The interface in OpenAPI, made when it is first asked for: with its page it was a third of what a start does, and
+    /// half of what it keeps in its heap.
+    description: OnceLock<Bytes>,
 }
 
 impl Host {
@@ -39,14 +40,12 @@ impl Host {
     fn over(kernel: Arc<Kernel>, config: Config) -> Result<Arc<Self>, StartError> {
         let domain = config.session.cookie_domain.as_deref();
         let cookie = Cookie::new("countersign", config.public_url.is_https(), domain);
-        let description = config.openapi.then(|| openapi::document(cookie.name(), kernel.mounted()));
-        let pages = all_pages(&config, &kernel, description.as_ref()).map_err(StartError)?;
+        let pages = all_pages(&config, &kernel).map_err(StartError)?;
         tokio::spawn(Kernel::keep_record(Arc::downgrade(&kernel)));
         kernel.watch_store().map_err(|error| {
             StartError(vec![format!("no thread that asks the store can be started: {error}")])
         })?;
-        let description = description.map(|document| document.to_string().into());
-        Ok(Arc::new(Self { kernel, config, cookie, pages, description }))
+        Ok(Arc::new(Self { kernel, config, cookie, pages, description: OnceLock::new() }))
     }
 
     /// What answers its requests; `development` marks every answer.
@@ -62,6 +61,17 @@ impl Host {
         Ok(App::new(site.development(development), api::router(self.clone())))
     }
 
+    /// The interface in OpenAPI; `None` when it is switched off.
+    pub(crate) fn description(&self) -> Option<Bytes> {
+        let made = || self.description.get_or_init(|| self.document().to_string().into()).clone();
+        self.config.openapi.then(made)
+    }
+
+    /// The same, for the page that shows it.
+    pub(crate) fn document(&self) -> Value {
+        openapi::document(self.cookie.name(), self.kernel.mounted())
+    }
+
     /// The configuration it was started with.
     pub fn config(&self) -> &Config {
         &self.config
@@ -74,14 +84,14 @@ impl Host {
 }
 
 /// The pages of the host and of its plugins.
-fn all_pages(config: &Config, kernel: &Kernel, description: Option<&Value>) -> Result<Pages, Vec<String>> {
+fn all_pages(config: &Config, kernel: &Kernel) -> Result<Pages, Vec<String>> {
     let setting = Setting {
         served: config.pages.enabled,
         config: &config.pages,
         registration: config.registration,
         sends_mail: kernel.sends_mail(),
         has_route: &|method, path| api::has_route(kernel, method, path),
-        openapi: description.map(openapi::page),
+        openapi: config.openapi,
     };
     Pages::new(&setting, kernel.pages())
 }

@@ -133,7 +133,7 @@ async fn start(
         registration: config.registration,
         sends_mail: kernel.sends_mail(),
         has_route: &|_, _| true,
-        openapi: None,
+        openapi: false,
     };
     let pages = Pages::new(&setting, kernel.pages()).map_err(StartError)?;
     let forms = kernel.clone();

@@ -58,6 +58,31 @@ struct Row {
     says: String,
 }
 
+impl Page {
+    /// With one of everything that it can have, so that no place of a template goes untried.
+    pub(crate) fn of_each() -> Self {
+        let x = || "x".to_owned();
+        let row = || Row { name: x(), is: x(), required: true, says: x() };
+        let body = || Body { media: x(), forms: vec![vec![row()], vec![row()]] };
+        let answer = Answer { status: x(), says: x(), bodies: vec![body()], headers: vec![row()] };
+        let operation = Operation {
+            id: x(),
+            method: x(),
+            path: x(),
+            summary: x(),
+            needs_session: true,
+            parameters: vec![row()],
+            body: Some(body()),
+            answers: vec![answer],
+            refusals: vec![x()],
+        };
+        Self {
+            conventions: vec![x()],
+            parts: vec![Part { name: x(), about: x(), operations: vec![operation] }],
+        }
+    }
+}
+
 /// The page of a document.
 pub(crate) fn of(document: &Value) -> Page {
     let reader = Reader(document);

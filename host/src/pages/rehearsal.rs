@@ -2,9 +2,10 @@
 //! filter or a text that does not exist is met by the operator, and not by a visitor.
 use super::{
     Fault,
-    table::{Page, Pages},
+    table::{Page, Pages, REFERENCE},
     texts::ENGLISH,
 };
+use crate::openapi;
 use minijinja::{
     Value,
     value::{Enumerator, Object},
@@ -22,6 +23,13 @@ pub(super) fn of(pages: &Pages, page: &Page) -> Vec<String> {
     let render = |there| pages.templates.get_template(&page.template)?.render(with(there));
     let failed = [true, false].into_iter().filter_map(|there| render(there).err());
     failed.map(|error| Fault::of_template(&page.template, &error).to_string()).collect()
+}
+
+/// What is wrong with the page of the description, tried with one of everything.
+pub(super) fn of_reference(pages: &Pages, locale: &str) -> Option<String> {
+    let names = Value::from_pairs(pages.described(locale, &openapi::Page::of_each()));
+    let rendered = pages.templates.get_template(REFERENCE).and_then(|template| template.render(names));
+    rendered.err().map(|error| Fault::of_template(REFERENCE, &error).to_string())
 }
 
 impl Fault {

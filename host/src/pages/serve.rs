@@ -11,7 +11,7 @@ use crate::{
     app::Host,
     auth::{self, Reply},
     http::{Call as Http, Pattern, refused},
-    sessions,
+    openapi, sessions,
 };
 use axum::{
     body::{Body, Bytes},
@@ -36,8 +36,11 @@ pub(crate) async fn answer(State(host): State<Arc<Host>>, http: Http) -> Respons
         Pattern::of("files of pages").mark(&mut response);
         return response;
     }
-    if let Some(html) = pages.reference(locale).filter(|_| looks && http.uri.path() == REFERENCE) {
-        return reference(html);
+    if looks
+        && http.uri.path() == REFERENCE
+        && let Some(html) = pages.reference(locale, || openapi::page(&host.document()))
+    {
+        return html.map_or_else(|refusal| pages.error(locale, &refusal), reference);
     }
     let Some(page) = pages.page(http.uri.path()) else {
         let wants_page = looks && host.config.pages.enabled && auth::wants_html(&http.headers);

@@ -11,10 +11,11 @@ use crate::{
     openapi,
 };
 use axum::body::Bytes;
+use countersign_plugin_api::Refusal;
 use minijinja::{Environment, Value, value::Serde};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 macro_rules! built_in {
@@ -40,7 +41,7 @@ built_in![
 ];
 
 /// The template of the description.
-const REFERENCE: &str = "openapi.html";
+pub(super) const REFERENCE: &str = "openapi.html";
 
 /// Where the host itself stands.
 const TAKEN: [&str; 5] = ["/api", "/assets", "/openapi", "/healthz", "/readyz"];
@@ -61,8 +62,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) sends_mail: bool,
     /// Whether the API has a route of that method and path.
     pub(crate) has_route: &'a dyn Fn(&str, &str) -> bool,
-    /// The description of the interface, if it is shown.
-    pub(crate) openapi: Option<openapi::Page>,
+    /// Whether the description of the interface is shown.
+    pub(crate) openapi: bool,
 }
 
 /// A page as it is served.
@@ -104,8 +105,8 @@ pub(crate) struct Pages {
     said: BTreeSet<String>,
     /// The settings, in order: where they stand, and what the keys of their texts start with.
     nav: Vec<(String, String)>,
-    /// The page of the description, by locale: the same for everybody, so it is made once.
-    reference: BTreeMap<String, Bytes>,
+    /// The page of the description, by locale: the same for everybody, so it is made once, when it is first looked at.
+    reference: BTreeMap<String, OnceLock<Bytes>>,
 }
 
 impl Pages {
@@ -117,7 +118,7 @@ impl Pages {
             registration: Registration::Open,
             sends_mail: true,
             has_route: &|_, _| true,
-            openapi: None,
+            openapi: false,
         };
         Self::load(&setting, None).err().unwrap_or_default()
     }
@@ -170,8 +171,10 @@ impl Pages {
         let nav = nav.iter().map(|page| (page.path.clone(), page.base.clone())).collect();
         let assets = assets.into_iter().filter(|_| setting.served);
         let assets = assets.map(|asset| (asset.path.clone(), asset)).collect();
-        let reference = BTreeMap::new();
-        let mut all = Self {
+        let has_reference = setting.served && setting.openapi;
+        let locales = texts.locales().filter(|_| has_reference);
+        let reference = locales.map(|locale| (locale.clone(), OnceLock::new())).collect();
+        let all = Self {
             templates: environment,
             texts,
             site,
@@ -187,11 +190,8 @@ impl Pages {
         if faults.is_empty() {
             let pages = all.by_path.values().chain(all.alone.values());
             faults.extend(pages.flat_map(|page| rehearsal::of(&all, page)));
-            match setting.openapi.as_ref().filter(|_| setting.served).map(|api| all.rendered(api)).transpose()
-            {
-                Ok(reference) => all.reference = reference.unwrap_or_default(),
-                Err(fault) => faults.push(fault.to_string()),
-            }
+            let locales = all.reference.keys();
+            faults.extend(locales.filter_map(|locale| rehearsal::of_reference(&all, locale)));
         }
         faults.sort();
         faults.dedup();
@@ -212,21 +212,22 @@ impl Pages {
     pub(super) fn asset(&self, path: &str) -> Option<&Asset> {
         self.assets.get(path)
     }
-    /// The page of the description in every locale.
-    fn rendered(&self, api: &openapi::Page) -> Result<BTreeMap<String, Bytes>, Fault> {
-        let api = Value::from(Serde(api));
-        let render = |locale: &str| {
-            let names = [("api", api.clone()), ("site", self.site.clone()), ("lang", Value::from(locale))];
-            self.templates.get_template(REFERENCE)?.render(Value::from_pairs(names))
-        };
-        let page = |locale: &String| match render(locale) {
-            Ok(html) => Ok((locale.clone(), html.into())),
-            Err(error) => Err(Fault::of_template(REFERENCE, &error)),
-        };
-        self.texts.locales().map(page).collect()
+    /// The page of the description, of which `describe` knows the content; `None` where there is none.
+    pub(super) fn reference(
+        &self,
+        locale: &str,
+        describe: impl FnOnce() -> openapi::Page,
+    ) -> Option<Result<Bytes, Refusal>> {
+        let made = self.reference.get(locale)?;
+        if let Some(html) = made.get() {
+            return Some(Ok(html.clone()));
+        }
+        let html = self.html(REFERENCE, self.described(locale, &describe()));
+        Some(html.map(|html| made.get_or_init(|| html.into()).clone()))
     }
-    pub(super) fn reference(&self, locale: &str) -> Option<Bytes> {
-        self.reference.get(locale).cloned()
+    /// What its template has names for.
+    pub(super) fn described<'a>(&self, locale: &str, api: &openapi::Page) -> Vec<(&'a str, Value)> {
+        vec![("api", Value::from(Serde(api))), ("site", self.site.clone()), ("lang", Value::from(locale))]
     }
     /// The text that a location asks for, if any form leads there with it: nobody can have us say another.
     pub(super) fn said(&self, locale: &str, key: &str) -> Option<&str> {
