@@ -30,7 +30,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
         return Err("it is not a regular file".into());
     }
     owned("it", stat.st_uid, stat.st_mode)?;
-    let mut bytes = Vec::new();
+    // Of the size that it says it has: a buffer that grows is copied as often as it doubles.
+    let size = u64::try_from(stat.st_size).unwrap_or(0).min(MAX_LIBRARY);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     File::from(file)
         .take(MAX_LIBRARY + 1)
         .read_to_end(&mut bytes)

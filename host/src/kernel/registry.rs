@@ -4,12 +4,21 @@ use super::{
     loader::{Candidate, hex},
     quarantine::{Quarantine, Watched},
 };
-use crate::{config::Config, pages::Offered};
+use crate::{
+    config::{Config, PluginEntry},
+    pages::Offered,
+};
 use countersign_plugin_api::{
     Delivery, Gate, Handler, Level, Route, Store,
     kernel::{Collected, LoadError, Loaded, LogSink},
 };
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt, io,
+    panic::resume_unwind,
+    sync::Arc,
+    thread::{self, ScopedJoinHandle},
+};
 
 /// Names that a plugin cannot have: the host has a table, a path or a view of that name.
 const RESERVED: &[&str] = &[
@@ -125,13 +134,13 @@ pub(super) fn candidates(
 ) -> Result<Vec<(String, bool, Candidate)>, StartError> {
     let mut problems = StartError::default();
     let mut good: Vec<(String, bool, Candidate)> = Vec::new();
-    for entry in &config.plugins {
+    for (entry, judged) in config.plugins.iter().zip(judged(config)) {
         let file = &entry.file;
         if entry.sha256.is_none() && !strict.unpinned {
             problems.0.push(format!("{file}: it has no sha256; `countersign plugin install` pins it"));
             continue;
         }
-        match Candidate::read(&config.plugin_dir.join(file), entry.sha256.as_ref()) {
+        match judged {
             Ok(candidate) => {
                 let name = candidate.manifest().name.clone();
                 if is_reserved(&name) {
@@ -149,6 +158,24 @@ pub(super) fn candidates(
         }
     }
     if problems.0.is_empty() { Ok(good) } else { Err(problems) }
+}
+
+/// What each of the configured files is found to be. They are judged side by side: one after the other, hashing and
+/// copying these megabytes was half of what a start takes.
+fn judged(config: &Config) -> Vec<Result<Candidate, String>> {
+    let judge =
+        |entry: &PluginEntry| Candidate::read(&config.plugin_dir.join(&entry.file), entry.sha256.as_ref());
+    thread::scope(|scope| {
+        let threads = config.plugins.iter().map(|entry| {
+            thread::Builder::new().name("judge".into()).spawn_scoped(scope, move || judge(entry))
+        });
+        let threads: Vec<_> = threads.collect();
+        let judgement = |thread: io::Result<ScopedJoinHandle<'_, _>>| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(error) => Err(format!("no thread that judges it can be started: {error}")),
+        };
+        threads.into_iter().map(judgement).collect()
+    })
 }
 
 /// Whether the configuration makes use of a plugin of that name: `store-NAME` and `delivery-NAME` are in use
