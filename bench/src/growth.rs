@@ -1,8 +1,8 @@
 //! Rows about growth: what an operation costs a store that holds the records of so many accounts.
 use crate::{
     plot::{Line, Plot},
-    process,
-    report::{Row, micros},
+    process::own_cpu,
+    report::{Row, median, micros},
     stores::{Gate, open},
 };
 use anyhow::{Context, Result};
@@ -15,6 +15,8 @@ use tempfile::tempdir;
 const RECORDS: u8 = 3;
 /// What they are about as long as.
 const VALUE: [u8; 120] = [7; 120];
+/// What counts is the median of so many.
+const ROUNDS: u64 = 5;
 /// Cost may grow by this from the fewest accounts to the most.
 const FLAT: f64 = 1.5;
 
@@ -61,32 +63,34 @@ fn cost(store: &str, accounts: u64, operations: u64) -> Result<Cost> {
     };
     let store = open(&format!("store-{store}"), &table)?;
     fill(&*store, accounts)?;
-    // A step that has no factor in common with the number of accounts comes to all of them, in no order.
+    // A step that has no factor in common with the number of accounts comes to all of them, in no order; with few of
+    // them again and again, so that as much is done whatever their number.
     let of = |number: u64| number.wrapping_mul(7_368_787) % accounts;
-    let operations = operations.min(accounts);
-    let spent = || process::cpu(std::process::id());
-    let each = |spent: Duration| spent / u32::try_from(operations).unwrap_or(u32::MAX);
-
-    let before = spent()?;
-    for number in 0..operations {
-        read(&*store, of(number), accounts)?;
-    }
-    let after_reads = spent()?;
-    let gate = Arc::new(Gate::default());
-    for number in 0..operations {
-        let account = of(number);
-        let versions = read(&*store, account, accounts)?;
-        let mut batch = Batch::new(Time::from_secs(1));
-        for (record, version) in (0..RECORDS).zip(versions) {
-            batch.put(&key(account, accounts, record), Expect::Version(version), &VALUE, Time::NEVER);
+    let (mut reads, mut writes) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let numbers = round * operations..(round + 1) * operations;
+        let before = own_cpu();
+        for number in numbers.clone() {
+            read(&*store, of(number), accounts)?;
         }
-        gate.submit(&*store, batch);
+        let between = own_cpu();
+        let gate = Arc::new(Gate::default());
+        for number in numbers {
+            let account = of(number);
+            let versions = read(&*store, account, accounts)?;
+            let mut batch = Batch::new(Time::from_secs(1));
+            for (record, version) in (0..RECORDS).zip(versions) {
+                batch.put(&key(account, accounts, record), Expect::Version(version), &VALUE, Time::NEVER);
+            }
+            gate.submit(&*store, batch);
+        }
+        gate.wait()?;
+        reads.push((between - before).as_secs_f64());
+        writes.push((own_cpu() - between).as_secs_f64());
     }
-    gate.wait()?;
-    Ok(Cost {
-        read: each(after_reads.saturating_sub(before)),
-        write: each(spent()?.saturating_sub(after_reads)),
-    })
+    #[expect(clippy::cast_precision_loss, reason = "counts of operations")]
+    let each = |rounds| Duration::from_secs_f64(median(rounds) / operations as f64);
+    Ok(Cost { read: each(reads), write: each(writes) })
 }
 
 /// The homes of that many accounts, as far apart as hashes are, in ascending order.

@@ -8,14 +8,18 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use countersign_test_kit::{Host, Mail, PASSWORD, Site, totp};
+use countersign_test_kit::{Host, Mail, PASSWORD, Site, project, totp};
 use serde_json::{Value, json};
 use std::{
     fmt::Write as _,
+    fs,
     thread::{self, sleep},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tempfile::{TempDir, tempdir};
+
+/// So much of a log tells what went wrong at its end.
+const LOG_LINES: usize = 20;
 
 /// How much is done.
 #[derive(Clone, Copy)]
@@ -361,8 +365,24 @@ impl<'h> Stage<'h> {
         Ok(())
     }
 
-    /// All rows of this host.
+    /// All rows of this host. What it logged is kept when anything fails.
     pub(crate) fn rows(&mut self) -> Result<Vec<Row>> {
+        self.measured().map_err(|error| match self.keep_log() {
+            Ok(end) => error.context(end),
+            Err(lost) => error.context(format!("its log is lost: {lost:#}")),
+        })
+    }
+
+    /// Where the log is now, and its end.
+    fn keep_log(&self) -> Result<String> {
+        let (log, kept) = (self.host.site().log(), project::target_dir()?.join("bench-host.log"));
+        fs::write(&kept, &log).with_context(|| kept.display().to_string())?;
+        let lines: Vec<&str> = log.lines().collect();
+        let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+        Ok(format!("the host's log is in {}, and ends:\n{end}\n", kept.display()))
+    }
+
+    fn measured(&mut self) -> Result<Vec<Row>> {
         let mut rows = Rows::new(self.store);
         self.warm_up()?;
         let mut codes = self.recovery_codes()?;

@@ -1,5 +1,6 @@
 //! What a process uses, as the kernel counts it.
 use anyhow::{Context, Result};
+use rustix::time::{ClockId, clock_gettime};
 use std::{fs, time::Duration};
 
 /// The CPU time of all its threads, user and system. `stat` tells it in hundredths of a second, which a short run
@@ -12,6 +13,11 @@ pub(crate) fn cpu(process: u32) -> Result<Duration> {
         nanos += text.split_whitespace().next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0);
     }
     Ok(Duration::from_nanos(nanos))
+}
+
+/// The same of this process, to the nanosecond: what the scheduler has counted is as old as the last tick.
+pub(crate) fn own_cpu() -> Duration {
+    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
 }
 
 /// Resident memory now, in bytes.
