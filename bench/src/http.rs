@@ -18,7 +18,7 @@ use std::{
 };
 use tempfile::{TempDir, tempdir};
 
-/// So much of a log tells what went wrong at its end.
+/// So many warnings and errors tell what went wrong.
 const LOG_LINES: usize = 20;
 
 /// How much is done.
@@ -368,18 +368,18 @@ impl<'h> Stage<'h> {
     /// All rows of this host. What it logged is kept when anything fails.
     pub(crate) fn rows(&mut self) -> Result<Vec<Row>> {
         self.measured().map_err(|error| match self.keep_log() {
-            Ok(end) => error.context(end),
+            Ok(told) => error.context(told),
             Err(lost) => error.context(format!("its log is lost: {lost:#}")),
         })
     }
 
-    /// Where the log is now, and its end.
+    /// Where the log is now, and what went wrong last.
     fn keep_log(&self) -> Result<String> {
         let (log, kept) = (self.host.site().log(), project::target_dir()?.join("bench-host.log"));
         fs::write(&kept, &log).with_context(|| kept.display().to_string())?;
-        let lines: Vec<&str> = log.lines().collect();
-        let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
-        Ok(format!("the host's log is in {}, and ends:\n{end}\n", kept.display()))
+        let mut lines: Vec<&str> = log.lines().filter(|line| !line.contains(r#""level":"info""#)).collect();
+        let last = lines.split_off(lines.len().saturating_sub(LOG_LINES)).join("\n");
+        Ok(format!("the host's log is in {}; the last of its warnings and errors:\n{last}\n", kept.display()))
     }
 
     fn measured(&mut self) -> Result<Vec<Row>> {
