@@ -46,11 +46,13 @@ pub fn run(sanitize: &Sanitize) -> Result<()> {
     Ok(())
 }
 
-/// Tests read the corpus, which Miri's isolation would not let them.
+/// Tests read the corpus, which Miri's isolation would not let them. The kits for stores and deliveries give what they
+/// try a time, in which an interpreter is not done: they are left out.
 fn miri() -> Result<()> {
     let mut miri = tools::nightly()?;
-    miri.args(["cargo", "miri", "test", "--package", "countersign-plugin-api", "--lib"]);
-    miri.args(["--features", "conformance"]).env("MIRIFLAGS", "-Zmiri-disable-isolation");
+    miri.args(["cargo", "miri", "test", "--package", "countersign-plugin-api", "--lib", "--features"]);
+    miri.args(["conformance", "--", "--skip", "conformance::"]);
+    miri.env("MIRIFLAGS", "-Zmiri-disable-isolation");
     completed(miri.env("CARGO_TARGET_DIR", target_dir()?.join("miri")))
 }
 

@@ -21,8 +21,8 @@ use tokio::{task::JoinHandle, time::sleep};
 
 /// Strangers who go for owners, a third of them in each way.
 const AIMING: usize = 12;
-/// Strangers with names that nobody has: more than are hashed for at a time.
-const INVENTING: usize = 48;
+/// Strangers with names that nobody has: more than may wait for a hash, so that somebody is turned away all the time.
+const INVENTING: usize = 160;
 
 pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     let lasts = run.scale.time(Duration::from_mins(1), Duration::from_secs(3));
