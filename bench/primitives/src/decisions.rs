@@ -3,8 +3,7 @@
 use crate::{desk::Desk, pieces::collected};
 use anyhow::{Context as _, Result, bail, ensure};
 use countersign_plugin_api::{
-    Answer, Decision, Gate, Handler, Login, Refusal, Request, Secret, SessionMode, Verdict,
-    kernel::Collected,
+    Answer, Decision, Gate, Handler, Login, Refusal, Request, Secret, SessionMode, Verdict, kernel::Collected,
 };
 use countersign_test_kit::totp;
 use criterion::{Criterion, measurement::Measurement};
@@ -35,14 +34,20 @@ pub(crate) fn all<M: Measurement>(criterion: &mut Criterion<M>) -> Result<()> {
     let wrong = if right == "000000" { "000001" } else { "000000" };
     let mailed = asked.tell("/otp/send", &json!({ "challenge": token }))?;
     let linked = asked.tell("/magic-link/send", &json!({ "email": asked.desk.subject.email }))?;
-    let of = |told: &BTreeMap<String, String>, key: &str| told.get(key).cloned().context("nothing was mailed");
+    let of =
+        |told: &BTreeMap<String, String>, key: &str| told.get(key).cloned().context("nothing was mailed");
     let code = |code: &str| json!({ "challenge": token, "code": code });
     for (name, path, body, is_right) in [
         ("code of an app, right", "/totp/verify", code(&right), true),
         ("code of an app, wrong", "/totp/verify", code(wrong), false),
         ("code by mail", "/otp/verify", code(&of(&mailed, "code")?), true),
         ("recovery code, without its hash", "/recovery/verify", code(&recovery), true),
-        ("mailed link", "/magic-link/verify", json!({ "token": of(&linked, "token")?, "session": "bearer" }), true),
+        (
+            "mailed link",
+            "/magic-link/verify",
+            json!({ "token": of(&linked, "token")?, "session": "bearer" }),
+            true,
+        ),
     ] {
         let (handler, request) = asked.about(path, &body)?;
         let decide = || handler.handle(black_box(&request), &asked.desk);
@@ -75,17 +80,20 @@ impl Asked {
     /// Asks, carries out, and answers what was mailed.
     fn tell(&mut self, path: &str, body: &Value) -> Result<BTreeMap<String, String>> {
         let (handler, request) = self.about(path, body)?;
-        let decision = handler.handle(&request, &self.desk).map_err(|error| anyhow::anyhow!("{path}: {error}"))?;
+        let decision =
+            handler.handle(&request, &self.desk).map_err(|error| anyhow::anyhow!("{path}: {error}"))?;
         Ok(self.desk.carry_out(&decision))
     }
 
     /// Takes over an app, and lets its spent codes pass.
     fn enrolled(&mut self) -> Result<Login> {
-        let (_, import) = self.plugin.operations.iter().find(|(name, _)| name == "import").context("no import")?;
+        let (_, import) =
+            self.plugin.operations.iter().find(|(name, _)| name == "import").context("no import")?;
         let uri = format!("otpauth://totp/Bench:ann?secret={SECRET}&issuer=Bench");
         let body = json!({ "subject": self.desk.subject.id, "uri": uri, "quiet": true }).to_string();
         let request = Request::new("CALL", "import", body.as_bytes());
-        let decision = import.handle(&request, &self.desk).map_err(|error| anyhow::anyhow!("import: {error}"))?;
+        let decision =
+            import.handle(&request, &self.desk).map_err(|error| anyhow::anyhow!("import: {error}"))?;
         self.desk.carry_out(&decision);
         self.desk.now = self.desk.now + Duration::from_secs(4 * totp::STEP);
         let subject = self.desk.subject.clone();
@@ -95,7 +103,8 @@ impl Asked {
     fn recovery_code(&mut self) -> Result<String> {
         self.desk.caller = Some(self.desk.caller(&["pwd", "otp"]));
         let (handler, request) = self.about("/recovery/generate", &json!({}))?;
-        let decision = handler.handle(&request, &self.desk).map_err(|error| anyhow::anyhow!("codes: {error}"))?;
+        let decision =
+            handler.handle(&request, &self.desk).map_err(|error| anyhow::anyhow!("codes: {error}"))?;
         self.desk.carry_out(&decision);
         self.desk.caller = None;
         let Some(Answer::Json { body, .. }) = decision.answer() else { bail!("no recovery codes") };
@@ -104,8 +113,10 @@ impl Asked {
     }
 
     fn challenge(&mut self, login: &Login) -> Result<String> {
-        let decision =
-            self.gate()?.after_primary(login, &self.desk).map_err(|error| anyhow::anyhow!("gate: {error}"))?;
+        let decision = self
+            .gate()?
+            .after_primary(login, &self.desk)
+            .map_err(|error| anyhow::anyhow!("gate: {error}"))?;
         self.desk.carry_out(&decision);
         match decision.answer() {
             Some(Answer::Verdict(Verdict::Challenge { token, .. })) => Ok(token),

@@ -4,11 +4,7 @@ use countersign_plugin_api::{
     Act, Caller, Claims, Context, Decision, Found, Name, Page, Record, Refusal, Secret, Session, SessionKind,
     SessionMode, Subject, Time, Token,
 };
-use std::{
-    cell::Cell,
-    collections::BTreeMap,
-    time::Duration,
-};
+use std::{cell::Cell, collections::BTreeMap, time::Duration};
 
 pub(crate) const START: Time = Time::from_secs(1_800_000_000);
 
