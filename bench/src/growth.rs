@@ -85,8 +85,8 @@ fn cost(store: &str, accounts: u64, operations: u64) -> Result<Cost> {
             gate.submit(&*store, batch);
         }
         gate.wait()?;
-        reads.push((between - before).as_secs_f64());
-        writes.push((own_cpu() - between).as_secs_f64());
+        reads.push(between.saturating_sub(before).as_secs_f64());
+        writes.push(own_cpu().saturating_sub(between).as_secs_f64());
     }
     #[expect(clippy::cast_precision_loss, reason = "counts of operations")]
     let each = |rounds| Duration::from_secs_f64(median(rounds) / operations as f64);
