@@ -43,6 +43,21 @@ fn a_table_needs_a_relay_and_a_sender() {
 }
 
 #[test]
+fn the_reference_shows_the_defaults() {
+    let reference = include_str!("../../docs/configuration.toml");
+    let shown = |key: &str| -> Value {
+        let value = reference.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+        serde_json::from_str(value).unwrap_or_default()
+    };
+    let mut table = json!({ "url": "smtps://mail.example.org", "from": "a@example.org" });
+    let own = read(&table).ok().unwrap();
+    table["connect_timeout"] = shown("connect_timeout = ");
+    table["timeout"] = shown("timeout = ");
+    let told = read(&table).ok().unwrap();
+    assert_eq!((told.connect_timeout, told.timeout), (own.connect_timeout, own.timeout));
+}
+
+#[test]
 fn what_is_wrong_in_a_table_is_told() {
     let good = json!({ "url": "smtps://mail.example.org", "from": "Auth <a@example.org>" });
     for (key, value, part) in [

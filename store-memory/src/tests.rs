@@ -190,3 +190,17 @@ fn bounds_that_hold_nothing_and_unknown_keys_are_refused() {
         assert!(error.contains(word), "{error}");
     }
 }
+
+#[test]
+fn the_reference_shows_the_defaults() {
+    let reference = include_str!("../../docs/configuration.toml");
+    let shown = |key: &str| reference.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+    let table = format!(
+        r#"{{"volatile":true,"max_records":{},"max_bytes":{}}}"#,
+        shown("max_records = ").replace('_', ""),
+        shown("max_bytes = ")
+    );
+    let (shown, own) = (serde_json::from_str::<Config>(&table), serde_json::from_str::<Config>("{}"));
+    let values = |config: Config| (config.max_records, config.max_bytes.0);
+    assert_eq!(shown.map(values).ok(), own.map(values).ok(), "{table}");
+}

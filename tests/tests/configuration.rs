@@ -1,8 +1,8 @@
 //! The reference of the configuration. `docs/configuration.toml` has every key with its meaning, its bounds and its default;
-//! `docs/configuration.md` is made of it (`BLESS=1` writes it down). That the defaults of the host and of plugin-mfa are those
-//! of the code is shown beside the code: `the_reference_shows_the_defaults`.
+//! `docs/configuration.md` is made of it (`BLESS=1` writes it down). That the defaults are those of the code is shown
+//! beside the code: `the_reference_shows_the_defaults`.
 use countersign_tests::{Site, markdown::read};
-use std::{collections::BTreeSet, fmt::Write as _, fs};
+use std::{collections::BTreeSet, fmt::Write as _, fs, process::Output};
 use toml_edit::{DocumentMut, value};
 use xtask::project::root;
 
@@ -92,14 +92,17 @@ fn every_key_of_the_code_is_told_of_and_no_other() {
     for (source, owner) in SOURCES {
         let text = read(source);
         let code = text.split("#[cfg(test)]\nmod tests {").next().expect("a source");
-        let read: BTreeSet<&str> =
+        // Names that several tables have count as often, so that one more is noticed.
+        let mut read: Vec<&str> =
             if owner.is_empty() { asked(code).collect() } else { fields(code).collect() };
-        let mut told = BTreeSet::new();
-        for setting in settings.iter().filter(|setting| owner_of(&setting.table) == owner) {
-            told.insert(setting.key.as_str());
-            let below = setting.table.strip_prefix(owner).expect("its owner's");
-            told.extend(below.split('.').filter(|name| !name.is_empty()));
-        }
+        let own = || settings.iter().filter(|setting| owner_of(&setting.table) == owner);
+        let below = |setting: &'_ Setting| setting.table.strip_prefix(owner).expect("its owner's").to_owned();
+        let tables: BTreeSet<String> = own().map(below).collect();
+        let names: BTreeSet<&str> =
+            tables.iter().flat_map(|table| table.split('.')).filter(|name| !name.is_empty()).collect();
+        let mut told: Vec<&str> = own().map(|setting| setting.key.as_str()).chain(names).collect();
+        told.sort_unstable();
+        read.sort_unstable();
         assert_eq!(told, read, "what docs/configuration.toml tells of, and what {source} reads");
     }
 }
@@ -112,14 +115,18 @@ fn owner_of(table: &str) -> &'static str {
     owners.into_iter().find(|owner| is_in(owner)).unwrap_or("")
 }
 
-/// The keys that the host asks a table for.
+/// The keys that the host asks a table for, each once, however often it asks.
 fn asked(code: &str) -> impl Iterator<Item = &str> {
     let calls = [".read(", ".need(", ".list(", ".table(", ".tables("];
-    calls.into_iter().flat_map(move |call| {
-        code.split(call)
-            .skip(1)
-            .filter_map(|rest| Some(rest.trim_start().strip_prefix('"')?.split_once('"')?.0))
-    })
+    let all = calls.into_iter().flat_map(|call| {
+        code.match_indices(call).filter_map(move |(at, _)| {
+            let table = code[..at].trim_end();
+            let table = &table[table.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_').len()..];
+            let key = code[at + call.len()..].trim_start().strip_prefix('"')?.split_once('"')?.0;
+            Some((table, key))
+        })
+    });
+    all.collect::<BTreeSet<_>>().into_iter().map(|(_, key)| key)
 }
 
 /// The fields of the tables that a plugin deserialises.
@@ -137,31 +144,131 @@ fn fields(code: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn every_value_shown_is_accepted() {
     let (_, settings) = settings();
-    let site = Site::new();
-    fs::write(site.path("logo.svg"), "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").expect("a file");
-    fs::write(site.path("smtp-password"), "correct horse\n").expect("a file");
-    for folder in ["templates", "mails"] {
-        fs::create_dir(site.path(folder)).expect("a folder");
+    accepted(&Written::on("sqlite").check(&settings, |_| None), "the values shown");
+}
+
+/// Bounds as they are told are those that are checked: what lies on one is accepted, what lies beyond is refused.
+#[test]
+fn every_bound_shown_is_held() {
+    let (_, settings) = settings();
+    let bounds = settings.iter().filter_map(|setting| Some((setting, Bounds::of(&setting.form)?)));
+    let bounds: Vec<(&Setting, Bounds)> = bounds.collect();
+    assert!(bounds.len() > 24, "{}", bounds.len());
+    let at = |setting: &Setting, end: usize| {
+        let (_, bounds) = bounds.iter().find(|(bounded, _)| std::ptr::eq(*bounded, setting))?;
+        bounds.ends[end].map(|amount| (bounds.written)(amount))
+    };
+    let sites = ["sqlite", "memory"].map(Written::on);
+    for (site, end) in sites.iter().flat_map(|site| [(site, 0), (site, 1)]) {
+        let said = format!("each value at end {end} of its bounds, on the store {}", site.store);
+        accepted(&site.check(&settings, |setting| at(setting, end)), &said);
     }
-    // The entries of plugins and where they lie are the site's; an authority would have to be made.
-    let is_shown = |setting: &&Setting| setting.table != "plugin" && setting.key != "ca";
-    let mut text = String::new();
-    let mut table = "";
-    for setting in settings.iter().filter(is_shown) {
-        if setting.table != table {
-            table = &setting.table;
-            let _ = writeln!(text, "[{table}]");
+    for (setting, bounds) in &bounds {
+        let [sqlite, memory] = &sites;
+        let site = if setting.table == "store.memory" { memory } else { sqlite };
+        let below = bounds.ends[0].and_then(|least| least.checked_sub(1));
+        let above = bounds.ends[1].map(|most| most + 1);
+        for beyond in [below, above].into_iter().flatten().map(bounds.written) {
+            let output = site.check(&settings, |other| std::ptr::eq(other, *setting).then(|| beyond.clone()));
+            let said = String::from_utf8_lossy(&output.stderr);
+            let place = format!("[{}] {} = {beyond}", setting.table, setting.key);
+            assert!(output.status.code() == Some(2) && said.contains(&setting.key), "{place}: {said}");
         }
-        let _ = writeln!(text, "{} = {}", setting.key, setting.value);
     }
-    let shown: DocumentMut = text.parse().expect("TOML");
-    site.edit(|config| {
-        for (key, item) in shown.iter() {
-            config[key] = item.clone();
+}
+
+/// From what to what, in the smallest unit that can be written, and how that is written.
+struct Bounds {
+    ends: [Option<u64>; 2],
+    written: fn(u64) -> String,
+}
+
+impl Bounds {
+    fn of(form: &str) -> Option<Self> {
+        let form = form.strip_suffix("; required").unwrap_or(form);
+        let (is, range) = match form.split_once(", ") {
+            Some((is @ ("a duration" | "a size" | "text"), range)) => (is, range),
+            None => ("a number", form),
+            _ => return None,
+        };
+        let amount = |text: &str| -> Option<u64> {
+            let mut words = text.trim_matches('"').split(' ');
+            let (first, unit) = (words.next()?, words.next());
+            let digits = first.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+            let factor = match (&first[digits.len()..], unit) {
+                ("", None | Some("bytes" | "characters" | "KiB")) | ("s", None) => 1,
+                ("m", None) => 60,
+                ("h", None) => 60 * 60,
+                ("d", None) => 24 * 60 * 60,
+                ("", Some("MiB")) => 1 << 10,
+                ("", Some("GiB")) => 1 << 20,
+                _ => return None,
+            };
+            Some(digits.parse::<u64>().ok()? * factor)
+        };
+        let ends = if let Some((least, most)) = range.split_once(" to ").or_else(|| range.split_once(" or "))
+        {
+            [Some(amount(least)?), Some(amount(most)?)]
+        } else {
+            [Some(amount(range.strip_prefix("at least ")?)?), None]
+        };
+        let written: fn(u64) -> String = match is {
+            "a duration" => |seconds| format!("\"{seconds}s\""),
+            "a size" => |kibibytes| format!("\"{kibibytes} KiB\""),
+            "text" => |bytes| format!("{:?}", "a".repeat(usize::try_from(bytes).expect("few"))),
+            _ => |number| number.to_string(),
+        };
+        Some(Self { ends, written })
+    }
+}
+
+#[track_caller]
+fn accepted(output: &Output, what: &str) {
+    assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A directory whose configuration says all values that are shown.
+struct Written {
+    site: Site,
+    store: &'static str,
+}
+
+impl Written {
+    fn on(store: &'static str) -> Self {
+        let site = Site::with_store(store);
+        fs::write(site.path("logo.svg"), "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").expect("a file");
+        fs::write(site.path("smtp-password"), "correct horse\n").expect("a file");
+        for folder in ["templates", "mails"] {
+            fs::create_dir(site.path(folder)).expect("a folder");
         }
-        // What `cookie_domain` needs.
-        config["public_url"] = value("https://auth.example.org");
-    });
-    let output = site.run(&["config", "check"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self { site, store }
+    }
+
+    /// What `config check` says of them, but for those that `other` has another for.
+    fn check(&self, settings: &[Setting], other: impl Fn(&Setting) -> Option<String>) -> Output {
+        // The entries of plugins and where they lie are the site's; an authority would have to be made.
+        let is_shown = |setting: &&Setting| setting.table != "plugin" && setting.key != "ca";
+        let mut text = String::new();
+        let mut table = "";
+        for setting in settings.iter().filter(is_shown) {
+            if setting.table != table {
+                table = &setting.table;
+                let _ = writeln!(text, "[{table}]");
+            }
+            let value = match (table, &*setting.key) {
+                ("store", "use") => format!("{:?}", self.store),
+                _ => other(setting).unwrap_or_else(|| setting.value.clone()),
+            };
+            let _ = writeln!(text, "{} = {value}", setting.key);
+        }
+        let shown: DocumentMut = text.parse().expect("TOML");
+        self.site.edit(|config| {
+            for (key, item) in shown.iter() {
+                config[key] = item.clone();
+            }
+            // What `cookie_domain` needs.
+            config["public_url"] = value("https://auth.example.org");
+        });
+        self.site.run(&["config", "check"])
+    }
 }

@@ -107,7 +107,8 @@ impl Site<'_> {
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
              <link rel=\"stylesheet\" href=\"{css}\"></head>\n\
-             <body><nav aria-label=\"Pages\">{nav}</nav>\n<main>{body}</main></body></html>\n"
+             <body><a class=\"to-pages\" href=\"#pages\">All pages</a>\n\
+             <nav id=\"pages\" aria-label=\"Pages\">{nav}</nav>\n<main>{body}</main></body></html>\n"
         ))
     }
 
