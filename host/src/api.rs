@@ -120,7 +120,7 @@ pub(crate) fn caller(host: &Host, received: &Http) -> (Option<Secret<String>>, O
         Credential::None => (None, false),
     };
     let origin = Origin {
-        peer: received.peer.to_string(),
+        peer: received.address.to_string(),
         request: received.id.to_string(),
         language: received
             .headers

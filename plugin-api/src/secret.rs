@@ -1,6 +1,6 @@
 //! A secret as a type: it cannot be printed or serialised by accident, and is wiped when dropped.
 use serde::{Deserialize, Deserializer};
-use zeroize::Zeroize;
+use zeroize::optimization_barrier;
 
 /// A value that must not be seen: no `Debug`, no `Display`, no `Serialize`; [`expose`](Secret::expose) to
 /// read it. An owned value is wiped when dropped.
@@ -41,19 +41,30 @@ pub trait Wipe {
     fn wipe(&mut self);
 }
 
-impl Wipe for String {
+impl Wipe for [u8] {
+    /// A `memset` that is not optimised away: `zeroize` writes byte by byte, a kilobyte in a thousand stores.
     fn wipe(&mut self) {
-        self.zeroize();
-    }
-}
-impl Wipe for Vec<u8> {
-    fn wipe(&mut self) {
-        self.zeroize();
+        self.fill(0);
+        optimization_barrier(self);
     }
 }
 impl<const N: usize> Wipe for [u8; N] {
     fn wipe(&mut self) {
-        self.zeroize();
+        self.as_mut_slice().wipe();
+    }
+}
+impl Wipe for Vec<u8> {
+    /// The room that is not in use, too: something longer may have been there.
+    fn wipe(&mut self) {
+        self.clear();
+        self.resize(self.capacity(), 0);
+        optimization_barrier(self.as_slice());
+        self.clear();
+    }
+}
+impl Wipe for String {
+    fn wipe(&mut self) {
+        std::mem::take(self).into_bytes().wipe();
     }
 }
 impl Wipe for &str {

@@ -46,11 +46,15 @@ pub(crate) struct Account {
 impl Account {
     /// As plugins see it.
     pub(crate) fn subject(&self) -> Subject {
+        self.clone().into_subject()
+    }
+    /// The same, of an account that is not needed any more.
+    pub(crate) fn into_subject(self) -> Subject {
         Subject {
-            id: self.id.clone(),
-            email: self.email.clone(),
+            id: self.id,
+            email: self.email,
             email_verified: self.email_verified,
-            role: self.role.clone(),
+            role: self.role,
             epoch: self.epoch,
             created_at: Time::from_secs(self.created_at),
         }

@@ -76,7 +76,8 @@ impl App {
         let id = RequestId::next();
         let peer = self.site.client(arrival.socket, &parts.headers);
         let proxied = self.site.trusts(arrival.socket.to_canonical());
-        let line = Line::new(id, peer, proxied, &parts);
+        let address: Arc<str> = peer.to_string().into();
+        let line = Line::new(id, address.clone(), proxied, &parts);
         look_at_forwarding(proxied, &parts);
         let under_api =
             parts.uri.path().strip_prefix(API).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]));
@@ -88,8 +89,8 @@ impl App {
         let refused = self.site.refuses(&parts);
         let response = match self.receive(&arrival, &parts, Body::new(body), &refused).await {
             Ok(body) => {
-                parts.extensions.insert(Checked { peer, proxied, id });
-                let span = tracing::info_span!(target: "countersign::http", "request", %id);
+                parts.extensions.insert(Checked { peer, address, proxied, id });
+                let span = tracing::info_span!(target: "countersign::http", "request", id = id.as_str());
                 let mut response =
                     self.route(Request::from_parts(parts, Body::from(body)), span, &refused).await;
                 pattern = response.extensions_mut().remove::<Pattern>();
@@ -170,7 +171,7 @@ impl App {
         if under_api {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        if let Ok(id) = HeaderValue::from_str(id.as_str()) {
             headers.insert(HeaderName::from_static("x-request-id"), id);
         }
         if self.site.is_https() {

@@ -8,9 +8,8 @@ use axum::{
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    net::IpAddr,
     sync::{
-        LazyLock,
+        Arc, LazyLock,
         atomic::{AtomicU32, Ordering},
     },
     time::Instant,
@@ -40,12 +39,16 @@ impl RequestId {
         let all = u64::from(run) << 32 | u64::from(number);
         Self(std::array::from_fn(|at| b"0123456789abcdef"[(all >> (60 - 4 * at) & 0xf) as usize]))
     }
+
+    /// Always as long, whatever the number.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
-/// Always as long, whatever the number.
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(std::str::from_utf8(&self.0).unwrap_or_default())
+        f.write_str(self.as_str())
     }
 }
 
@@ -68,7 +71,7 @@ pub(super) struct Line {
     id: RequestId,
     /// By what number a trusted proxy knows it.
     proxy_id: Option<String>,
-    peer: IpAddr,
+    peer: Arc<str>,
     method: String,
     path: String,
     started: Instant,
@@ -76,7 +79,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(id: RequestId, peer: IpAddr, proxied: bool, request: &Parts) -> Self {
+    pub(super) fn new(id: RequestId, peer: Arc<str>, proxied: bool, request: &Parts) -> Self {
         let (method, path) = (safe(request.method.as_str()), safe(request.uri.path()));
         let proxy_id = proxied.then(|| proxy_id(&request.headers)).flatten();
         Self { id, proxy_id, peer, method, path, started: Instant::now(), answered: false }
@@ -90,17 +93,17 @@ impl Line {
         let cause = response.extensions().get::<Cause>();
         self.count(pattern, response.status().as_str(), cause);
         let (problem, because) = cause.map_or(("", ""), |cause| (cause.slug, cause.log.as_str()));
-        let Self { id, peer, method, path, .. } = &self;
+        let (id, peer, method, path) = self.named();
         let (proxy_id, micros) = (self.proxy_id.as_deref(), self.micros());
         if status >= 500 {
             tracing::warn!(
                 target: "countersign::http",
-                request = %id, proxy_id, %peer, %method, %path, status, micros, problem, because, "request"
+                request = id, proxy_id, peer, method, path, status, micros, problem, because, "request"
             );
         } else {
             tracing::info!(
                 target: "countersign::http",
-                request = %id, proxy_id, %peer, %method, %path, status, micros, problem, because, "request"
+                request = id, proxy_id, peer, method, path, status, micros, problem, because, "request"
             );
         }
     }
@@ -117,6 +120,11 @@ impl Line {
         }
     }
 
+    /// As texts, which need no formatting: that was a tenth of what a line cost.
+    fn named(&self) -> (&str, &str, &str, &str) {
+        (self.id.as_str(), &self.peer, &self.method, &self.path)
+    }
+
     fn micros(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -126,11 +134,11 @@ impl Drop for Line {
     fn drop(&mut self) {
         if !self.answered {
             BROKEN_OFF.count("");
-            let Self { id, peer, method, path, .. } = &*self;
+            let (id, peer, method, path) = self.named();
             let (proxy_id, micros) = (self.proxy_id.as_deref(), self.micros());
             tracing::warn!(
                 target: "countersign::http",
-                request = %id, proxy_id, %peer, %method, %path, micros, "request broken off"
+                request = id, proxy_id, peer, method, path, micros, "request broken off"
             );
         }
     }
@@ -190,7 +198,7 @@ mod tests {
 
     fn line(method: &str, uri: &str) -> Line {
         let request = Request::builder().method(method).uri(uri).body(()).unwrap();
-        Line::new(RequestId::next(), "192.0.2.1".parse().unwrap(), false, &request.into_parts().0)
+        Line::new(RequestId::next(), "192.0.2.1".into(), false, &request.into_parts().0)
     }
 
     #[test]
@@ -215,12 +223,12 @@ mod tests {
             for id in said {
                 request = request.header("X-Request-Id", id.as_bytes());
             }
-            let (id, peer) = (RequestId::next(), "192.0.2.1".parse().unwrap());
+            let (id, peer) = (RequestId::next(), "192.0.2.1".into());
             let line = Line::new(id, peer, proxied, &request.body(()).unwrap().into_parts().0);
             assert_eq!(line.proxy_id.as_deref(), wanted, "{proxied} {said:?}");
             let text = logged(|| line.answered(&Response::new(Body::empty()), None));
             let shown = wanted.map(|wanted| format!("proxy_id=\"{wanted}\""));
-            assert!(text.contains(&format!("request={id}")), "{text}");
+            assert!(text.contains(&format!("request=\"{id}\"")), "{text}");
             assert!(shown.map_or(!text.contains("proxy_id"), |shown| text.contains(&shown)), "{text}");
         }
     }

@@ -7,7 +7,7 @@ use axum::{
 };
 use countersign_plugin_api::{Problem, Refusal, Request};
 use serde::de::DeserializeOwned;
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 /// More query parameters than any route has.
 const MAX_PARAMETERS: usize = 32;
@@ -26,6 +26,8 @@ pub struct Call {
     pub body: Bytes,
     /// The client's address, as far as it can be trusted.
     pub peer: IpAddr,
+    /// The same as text.
+    pub address: Arc<str>,
     /// Whether a trusted proxy sent it: what it says of the request that it forwards counts.
     pub proxied: bool,
     /// The number under which the log knows this request.
@@ -33,9 +35,10 @@ pub struct Call {
 }
 
 /// What [`App`](super::App) found out about a request before it was routed.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Checked {
     pub(super) peer: IpAddr,
+    pub(super) address: Arc<str>,
     pub(super) proxied: bool,
     pub(super) id: RequestId,
 }
@@ -45,12 +48,21 @@ impl<S: Send + Sync> FromRequest<S> for Call {
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Failure> {
         let (mut parts, body) = request.into_parts();
-        let Checked { peer, proxied, id } = Checked::from_request_parts(&mut parts, state).await?;
+        let Checked { peer, address, proxied, id } = Checked::from_request_parts(&mut parts, state).await?;
         // It was collected before it was routed.
         let body = axum::body::to_bytes(body, super::limits::MAX_BODY)
             .await
             .map_err(|error| Refusal::new(Problem::TooLarge).because(error))?;
-        Ok(Self { method: parts.method, uri: parts.uri, headers: parts.headers, body, peer, proxied, id })
+        Ok(Self {
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+            body,
+            peer,
+            address,
+            proxied,
+            id,
+        })
     }
 }
 
@@ -60,7 +72,7 @@ impl<S: Sync> FromRequestParts<S> for Checked {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         // A route that is served past the checks must not work.
         let unchecked = || Refusal::new(Problem::PluginFault).because("a request came past the checks");
-        Ok(parts.extensions.get().copied().ok_or_else(unchecked)?)
+        Ok(parts.extensions.get().cloned().ok_or_else(unchecked)?)
     }
 }
 
@@ -79,8 +91,7 @@ impl Call {
     /// The request as a plugin sees it, under `path` below the plugin's mount. Cookies and credentials stay
     /// here: the kernel says who is calling.
     pub fn for_plugin(&self, path: &str) -> Result<Request<'static>, Refusal> {
-        let mut request =
-            Request::new(self.method.as_str(), path, &self.body).with_peer(&self.peer.to_string());
+        let mut request = Request::new(self.method.as_str(), path, &self.body).with_peer(&self.address);
         for (name, value) in &self.headers {
             if ![header::COOKIE, header::AUTHORIZATION, header::PROXY_AUTHORIZATION].contains(name) {
                 request = request.with_header(name.as_str(), value.as_bytes());
@@ -178,6 +189,7 @@ mod tests {
             body: Bytes::from_static(b"{}"),
             proxied: false,
             peer: "192.0.2.1".parse().unwrap(),
+            address: "192.0.2.1".into(),
             id: RequestId::next(),
         };
         let request = call.for_plugin("/challenge/status").unwrap();

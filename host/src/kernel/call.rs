@@ -23,10 +23,11 @@ use sha2::{Digest, Sha256};
 use std::{
     cell::{OnceCell, RefCell},
     collections::{BTreeMap, HashMap},
-    sync::OnceLock,
+    ops::Deref,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// The decoys of one group: enough that calls at the same time hardly meet in one, and no more than a few pages.
 const DECOYS: u8 = 64;
@@ -70,8 +71,23 @@ fn fingerprint(secret: &[u8], salt: &[u8], cost: Cost) -> [u8; 32] {
     digest.finalize().into()
 }
 
-/// A record as it was read.
-pub(crate) type Value = Zeroizing<Vec<u8>>;
+/// A record as it was read, or as it is to be written. Whoever asks for it again within a call shares it; it is wiped with
+/// the last of them.
+#[derive(Clone)]
+pub(crate) struct Value(Arc<Secret<Vec<u8>>>);
+
+impl Value {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Secret::new(bytes)))
+    }
+}
+
+impl Deref for Value {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
 
 /// Records with their names, in ascending order of these.
 pub(crate) struct Paged<T> {
@@ -123,7 +139,7 @@ struct State {
     /// Accounts whose sessions a credential event has ended, where sessions are not records of ours.
     ended: Vec<String>,
     /// A session row whose activity is worth recording when nothing else is written.
-    touch: Option<(Vec<u8>, Vec<u8>, Time)>,
+    touch: Option<(Vec<u8>, Value, Time)>,
 }
 
 /// What is to be done when a batch is durable.
@@ -255,7 +271,7 @@ impl<'k> Call<'k> {
                 return Err(StoreError::Corrupt.into());
             }
             let value = found.at(at).map(|record| record.value.to_vec()).unwrap_or_default();
-            state.reads.insert(key.clone(), Some(Seen { version, value: Zeroizing::new(value) }));
+            state.reads.insert(key.clone(), Some(Seen { version, value: Value::new(value) }));
         }
         Ok(())
     }
@@ -300,7 +316,7 @@ impl<'k> Call<'k> {
                 return Err(StoreError::Corrupt.into());
             }
             let value = page.at(at).map(|(_, record)| record.value.to_vec()).unwrap_or_default();
-            records.push((name(&key), Zeroizing::new(value)));
+            records.push((name(&key), Value::new(value)));
         }
         Ok(Paged { records, next })
     }
@@ -321,7 +337,7 @@ impl<'k> Call<'k> {
         blind: bool,
     ) -> Result<(), Refusal> {
         self.was_read(&key, blind)?;
-        let value = Zeroizing::new(value.to_vec());
+        let value = Value::new(value.to_vec());
         self.state.borrow_mut().writes.insert(key, Write::Put { value, expires_at, blind });
         Ok(())
     }
@@ -360,7 +376,7 @@ impl<'k> Call<'k> {
     }
 
     fn row(&self, key: Vec<u8>, value: Vec<u8>, expires_at: Time, decoy: bool) {
-        self.state.borrow_mut().rows.push(Row { key, value: Zeroizing::new(value), expires_at, decoy });
+        self.state.borrow_mut().rows.push(Row { key, value: Value::new(value), expires_at, decoy });
     }
 
     /// One of the few keys that decoys among the rows of a group have.
@@ -449,20 +465,20 @@ impl<'k> Call<'k> {
 
     /// Remembers that a session was active; recorded when the call writes nothing else.
     pub(crate) fn touch(&self, key: Vec<u8>, value: Vec<u8>, expires_at: Time) {
-        self.state.borrow_mut().touch = Some((key, value, expires_at));
+        self.state.borrow_mut().touch = Some((key, Value::new(value), expires_at));
     }
 
     pub(super) fn take_pending(&self) -> Option<Job> {
         self.state.borrow_mut().pending.take()
     }
 
-    /// The conditional batch that this attempt amounts to, empty when it writes nothing; and what follows from it.
-    pub(super) fn into_batch(self) -> Result<(Batch, Aftermath), Refusal> {
+    /// The conditional batch that this attempt amounts to, unless it writes nothing; and what follows from it.
+    pub(super) fn into_batch(self) -> Result<(Option<Batch>, Aftermath), Refusal> {
         let state = self.state.into_inner();
-        let mut batch = Batch::new(self.now);
         if state.writes.is_empty() && state.rows.iter().all(|row| row.decoy) {
-            return Ok((batch, Aftermath { counted: state.counted, ..Aftermath::default() }));
+            return Ok((None, Aftermath { counted: state.counted, ..Aftermath::default() }));
         }
+        let mut batch = Batch::new(self.now);
         let seal = &self.kernel.seal;
         let put = |batch: &mut Batch, key: &[u8], expect, value: &[u8], expires_at| {
             batch.put_with(key, expect, expires_at, Seal::len(value.len()), |out| seal.seal(key, value, out));
@@ -493,7 +509,7 @@ impl<'k> Call<'k> {
         }
         if batch.is_within_bounds() {
             let State { outgoing, asked, events, named, sessions, counted, .. } = state;
-            Ok((batch, Aftermath { outgoing, asked, events, named, sessions, counted }))
+            Ok((Some(batch), Aftermath { outgoing, asked, events, named, sessions, counted }))
         } else {
             Err(Refusal::new(Problem::PluginFault).because("a decision is larger than a batch may be"))
         }
@@ -502,14 +518,13 @@ impl<'k> Call<'k> {
     /// The activity of the session that only read, as a batch of its own.
     pub(super) fn touched(&self) -> Option<Batch> {
         let mut state = self.state.borrow_mut();
-        let (key, mut value, expires_at) = state.touch.take()?;
+        let (key, value, expires_at) = state.touch.take()?;
         let version = state.reads.get(&key)?.as_ref()?.version;
         let mut batch = Batch::new(self.now);
         let len = Seal::len(value.len());
         batch.put_with(&key, Expect::Version(version), expires_at, len, |out| {
             self.kernel.seal.seal(&key, &value, out);
         });
-        value.zeroize();
         Some(batch)
     }
 

@@ -123,14 +123,14 @@ impl Kernel {
         let touched = call.touched();
         match call.into_batch() {
             Err(refusal) => Attempt::Refused(refusal),
-            Ok((batch, aftermath)) if batch.is_empty() => {
+            Ok((None, aftermath)) => {
                 if let Some(batch) = touched {
                     // Activity is worth recording, not waiting for; a conflict means that somebody else did.
                     self.store.apply(batch, Completion::new(Arc::new(Ignored)));
                 }
                 Attempt::Decided { value, batch: None, aftermath, lead: 0 }
             }
-            Ok((batch, aftermath)) => {
+            Ok((Some(batch), aftermath)) => {
                 let lead = batch.ops().next().map_or(0, |op| usize::from(op.key[7]));
                 Attempt::Decided { value, batch: Some(batch), aftermath, lead }
             }

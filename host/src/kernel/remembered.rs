@@ -20,7 +20,7 @@ impl Kernel {
         let origin = Origin { actor: "start".into(), ..Origin::default() };
         let mark = self.run(&origin, |call| call.read(self.clock_key())).await.map_err(said)?;
         if let Some(mark) = mark {
-            let mark = mark.as_slice().try_into().map(u64::from_be_bytes);
+            let mark = (*mark).try_into().map(u64::from_be_bytes);
             self.clock.recall(mark.map_or(Time::EPOCH, Time::from_secs));
         }
         self.note_keys("start").await.map_err(said)?;

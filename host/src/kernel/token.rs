@@ -2,7 +2,7 @@
 use super::keys::{Ring, Role};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_plugin_api::{Claims, Time, Token};
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -28,8 +28,7 @@ fn mac(ring: &Ring, kid: Option<&str>, purpose: &str) -> Option<(String, Hmac<Sh
         None => ring.active(Role::Token)?,
         Some(kid) => ring.keys().iter().find(|key| key.role() == Role::Token && key.kid_text() == kid)?,
     };
-    let derived = key.derive(&format!("token {purpose}"));
-    Some((key.kid_text(), Hmac::new_from_slice(derived.expose()).ok()?))
+    Some((key.kid_text(), key.signer(purpose)))
 }
 
 /// Signs a token; `None` when the ring has no key for it or a claim is too long.

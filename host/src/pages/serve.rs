@@ -136,7 +136,8 @@ impl Showing<'_> {
         let mut headers = self.http.headers.clone();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let Http { peer, proxied, id, .. } = *self.http;
-        let call = Http { method, uri, headers, body, peer, proxied, id };
+        let address = self.http.address.clone();
+        let call = Http { method, uri, headers, body, peer, address, proxied, id };
         api::ask(self.host, &call).await
     }
 

@@ -82,13 +82,16 @@ impl Id {
 
 impl Row {
     fn session(&self, id: Id) -> Session {
+        self.clone().into_session(id)
+    }
+    fn into_session(self, id: Id) -> Session {
         Session {
             id: id.text(),
             kind: if self.standard { SessionKind::Standard } else { SessionKind::Pending },
             mode: if self.bearer { SessionMode::Bearer } else { SessionMode::Cookie },
             authenticated_at: Time::from_secs(self.authenticated_at),
             mfa_verified_at: self.mfa_verified_at.map(Time::from_secs),
-            amr: self.amr.clone(),
+            amr: self.amr,
             expires_at: Time::from_secs(self.expires_at),
         }
     }
@@ -150,7 +153,7 @@ pub(crate) fn resolve(call: &Call<'_>, token: &str) -> Result<(), Refusal> {
         let seen = Row { seen_at: call.now().secs(), ..row.clone() };
         call.touch(id.key(), encode(&seen)?, Time::from_secs(row.expires_at));
     }
-    call.set_caller(Caller { subject: account.subject(), session: row.session(id) });
+    call.set_caller(Caller { subject: account.into_subject(), session: row.into_session(id) });
     Ok(())
 }
 

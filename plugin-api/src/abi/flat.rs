@@ -3,9 +3,9 @@
 //! Whatever it holds (a batch, an answer, a request, a decision), it costs two allocations and is moved
 //! whole. Its layout never changes: what is new gets a new tag, and a reader that must understand every tag
 //! refuses the ones it does not know.
+use crate::secret::Wipe;
 use abi_stable::{StableAbi, std_types::RVec};
 use std::ops::Range;
-use zeroize::optimization_barrier;
 
 #[cfg(any(fuzzing, test))]
 mod raw;
@@ -166,11 +166,8 @@ impl Flat {
         self.rows.iter().all(|row| row.a.range().end <= len && row.b.range().end <= len)
     }
 
-    /// A `memset` that is not optimised away: `zeroize` writes byte by byte, a kilobyte in a thousand stores.
     fn wipe(&mut self) {
-        let bytes = self.bytes.as_mut_slice();
-        bytes.fill(0);
-        optimization_barrier(bytes);
+        self.bytes.as_mut_slice().wipe();
     }
 }
 

@@ -157,6 +157,7 @@ impl Entry {
                 created_at: Time::from_secs(self.created_at),
                 superseded_at: self.superseded_at.map(Time::from_secs),
                 secret: Secret::new(secret),
+                signers: super::Signers::default(),
             }),
         }
     }

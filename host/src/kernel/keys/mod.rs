@@ -4,6 +4,8 @@ mod file;
 use crate::config::Config;
 use countersign_plugin_api::{Secret, Time};
 use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit};
+use parking_lot::RwLock;
 use rand::{TryRng, rngs::SysRng};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -62,7 +64,15 @@ pub struct Key {
     created_at: Time,
     superseded_at: Option<Time>,
     secret: Secret<[u8; 32]>,
+    signers: Signers,
 }
+
+/// What a key signs tokens with, by their purpose. To derive one costs ten signatures.
+#[derive(Default)]
+struct Signers(RwLock<Vec<(Box<str>, Hmac<Sha256>)>>);
+
+/// So many are kept of a key. There are fewer purposes than that, unless a plugin makes them up.
+const SIGNERS: usize = 32;
 
 impl Key {
     fn generate(role: Role, now: Time) -> Self {
@@ -76,6 +86,7 @@ impl Key {
             created_at: now,
             superseded_at: None,
             secret: Secret::new(secret),
+            signers: Signers::default(),
         }
     }
     /// The key that a text of the environment stands for: the same in every process that has it.
@@ -91,6 +102,7 @@ impl Key {
             created_at: Time::EPOCH,
             superseded_at: None,
             secret: Secret::new(secret),
+            signers: Signers::default(),
         };
         secret.zeroize();
         key
@@ -134,6 +146,20 @@ impl Key {
         let key = Secret::new(out);
         out.zeroize();
         key
+    }
+    /// What signs tokens of one purpose.
+    pub(super) fn signer(&self, purpose: &str) -> Hmac<Sha256> {
+        let kept = self.signers.0.read().iter().find(|(of, _)| **of == *purpose).map(|(_, mac)| mac.clone());
+        kept.unwrap_or_else(|| {
+            let derived = self.derive(&format!("token {purpose}"));
+            let mac =
+                Hmac::<Sha256>::new_from_slice(derived.expose()).expect("HMAC takes a key of any length");
+            let mut signers = self.signers.0.write();
+            if signers.len() < SIGNERS {
+                signers.push((purpose.into(), mac.clone()));
+            }
+            mac
+        })
     }
 }
 
@@ -278,7 +304,11 @@ impl Ring {
 impl Ring {
     /// The same keys once more.
     pub(super) fn copy(&self) -> Self {
-        let copy = |key: &Key| Key { secret: Secret::new(*key.secret.expose()), ..*key };
+        let copy = |key: &Key| Key {
+            secret: Secret::new(*key.secret.expose()),
+            signers: Signers::default(),
+            ..*key
+        };
         Self { keys: self.keys.iter().map(copy).collect() }
     }
 }
@@ -317,6 +347,20 @@ mod tests {
         assert!(ring.retire(&seal, at(559), longest, 0).is_err(), "a write may be under way");
         ring.retire(&seal, at(560), longest, 0).unwrap();
         assert_eq!(ring.active(Role::Seal).map(Key::kid_text), Some(next));
+    }
+
+    #[test]
+    fn each_purpose_has_a_signer_of_its_own_whether_it_is_kept_or_not() {
+        use hmac::Mac;
+        let ring = Ring::generate(at(0));
+        let key = ring.active(Role::Token).unwrap();
+        let signs = |purpose: &str| key.signer(purpose).chain_update(b"text").finalize().into_bytes();
+        let purposes: Vec<String> = (0..SIGNERS + 8).map(|n| format!("p{n}")).collect();
+        let first: Vec<_> = purposes.iter().map(|purpose| signs(purpose)).collect();
+        let again: Vec<_> = purposes.iter().map(|purpose| signs(purpose)).collect();
+        assert_eq!(first, again);
+        assert_eq!(first.iter().collect::<std::collections::HashSet<_>>().len(), purposes.len());
+        assert_eq!(key.signers.0.read().len(), SIGNERS, "no more are kept, whatever a plugin makes up");
     }
 
     #[test]
