@@ -112,19 +112,20 @@ fn browser(agent: &str) -> String {
     }
 }
 
-/// A text as a QR code, with the quiet zone that scanners want, in a drawing that scales.
-fn qr(text: &str) -> Result<Value, Error> {
+/// A text as a QR code, with the quiet zone that scanners want, in a drawing that scales. Nothing for one that no code
+/// holds, which a form can send back.
+fn qr(text: &str) -> Value {
     let code = QrCode::with_error_correction_level(text, EcLevel::M)
         .or_else(|_| QrCode::with_error_correction_level(text, EcLevel::L));
-    let code = code.map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
+    let Ok(code) = code else { return Value::from("") };
     let drawing = code.render::<svg::Color<'_>>().min_dimensions(256, 256).build();
     // Without the XML declaration it can stand inside a page.
     let start = drawing.find("<svg").unwrap_or_default();
-    Ok(Value::from_safe_string(drawing[start..].replacen(
+    Value::from_safe_string(drawing[start..].replacen(
         "<svg",
         r#"<svg role="img" aria-labelledby="qr-label""#,
         1,
-    )))
+    ))
 }
 
 /// A long key in groups of four, which are easier to type.
@@ -182,6 +183,8 @@ mod tests {
         assert_eq!(html, r#"<time datetime="2026-11-22T09:30:12Z">2026-11-22 09:30 UTC</time>"#);
         assert_eq!(groups("ABCDEFGHIJ"), "ABCD EFGH IJ");
         assert!(rendered("{{ 'otpauth://x'|qr }}", context!()).expect("a drawing").starts_with("<svg role"));
+        let endless = context!(uri => "x".repeat(5000));
+        assert_eq!(rendered("{{ uri|qr }}", endless).expect("no drawing"), "");
     }
 
     #[test]
