@@ -77,12 +77,13 @@ impl Posted {
         Ok((path, body))
     }
 
-    /// What is shown again when there was a problem.
+    /// What is shown again when there was a problem: all that the form has, so that no template stumbles over a field
+    /// that nobody sent. A box that was not ticked is one that is not there.
     pub(super) fn values<'a>(&'a self, form: &'a Form) -> BTreeMap<&'a str, &'a str> {
         let shown = |kind: Field| !matches!(kind, Field::Secret | Field::Path);
         let fields = form.fields.iter().filter(|(_, kind)| shown(**kind));
         fields
-            .filter(|(name, _)| self.fields.contains_key(*name))
+            .filter(|(name, kind)| **kind != Field::Flag || self.fields.contains_key(*name))
             .map(|(name, _)| (name.as_str(), self.text(name)))
             .collect()
     }
@@ -118,6 +119,9 @@ mod tests {
         assert_eq!(json.expose(), r#"{"code":"123456","email":"a@b","password":"p &","trust":true}"#);
         let shown: Vec<&str> = posted.values(&form).into_keys().collect();
         assert_eq!(shown, ["code", "email", "label", "trust", "uri"], "no secret is shown again");
+        let bare = Posted::read(b"form=a&email=a%40b").expect("a form");
+        let bare: Vec<_> = bare.values(&form).into_iter().collect();
+        assert_eq!(bare, [("code", ""), ("email", "a@b"), ("label", ""), ("uri", "")]);
     }
 
     #[test]

@@ -182,7 +182,13 @@ impl Seen {
     }
 
     fn note(&mut self, reply: &Reply, bytes: &[u8], endpoint: &Endpoint) {
-        let shown = || String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).escape_debug().to_string();
+        // The cookies between are long, and say nothing.
+        let shown = || {
+            let text = String::from_utf8_lossy(bytes);
+            let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+            let line = head.lines().next().unwrap_or_default();
+            format!("{line} … {body}").chars().take(300).collect::<String>().escape_debug().to_string()
+        };
         // A page says it in words.
         let busy = reply.problem() == "busy" || reply.text().contains("There is much to do at the moment");
         if reply.status == 503 && busy {
