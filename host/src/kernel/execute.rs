@@ -16,9 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often a call is tried when records that it read have changed. With turns, contenders go one after the
-/// other, so that this many are hardly ever needed.
-const ATTEMPTS: usize = 16;
+/// How often a call is tried when records that it read have changed. Contenders take turns, but whoever comes anew
+/// tries once before asking for one, and may win: so many newcomers are borne with.
+const ATTEMPTS: usize = 128;
 /// How many different sets of hashes one call may ask for.
 const HASHES: usize = 3;
 /// Whoever asks for a message is answered no earlier than this after asking. The same is done for every address, in well
