@@ -18,7 +18,7 @@ use std::{
 
 /// How often a call is tried when records that it read have changed. Contenders take turns, but whoever comes anew
 /// tries once before asking for one, and may win: so many newcomers are borne with.
-const ATTEMPTS: usize = 128;
+const ATTEMPTS: usize = 96;
 /// How many different sets of hashes one call may ask for.
 const HASHES: usize = 3;
 /// Whoever asks for a message is answered no earlier than this after asking. The same is done for every address, in well

@@ -276,7 +276,7 @@ async fn every_store_error_refuses_and_none_but_a_conflict_is_tried_again() {
     store.next.lock().extend([Err(StoreError::Conflict); 1000]);
     let refusal = kernel.run(&NOWHERE, counted).await.unwrap_err();
     assert_eq!(refusal.problem(), Problem::Busy);
-    assert!(store.applies.load(SeqCst) < 200, "the tries are bounded");
+    assert!(store.applies.load(SeqCst) < 100, "the tries are bounded");
 }
 
 #[tokio::test(start_paused = true)]
