@@ -91,11 +91,11 @@ async fn serve(config: Config, dev: bool, data_dir: &DataDir, limits: ServerLimi
     let signals = Signals::new().map_err(|error| Failure::new(format_args!("signals: {error}")))?;
     let listen = config.listen;
     let unbound = |error| Failure::new(format_args!("listen = \"{listen}\": {error}"));
-    let server = Server::bind(listen, limits).await.map_err(unbound)?;
+    let server = Server::bind(listen, limits).map_err(unbound)?;
     let address = server.local_addr().map_err(unbound)?;
     let serving =
         Arc::new(Serving::start(config, address, check::strictness(dev), Manager::of_environment()).await?);
-    let metrics = Metrics::bind(&serving).await?;
+    let metrics = Metrics::bind(&serving)?;
     let socket = Control::bind(data_dir);
     let control =
         socket.map_err(|error| Failure::new(format_args!("the control socket in data_dir: {error}")))?;
@@ -140,10 +140,10 @@ async fn serve(config: Config, dev: bool, data_dir: &DataDir, limits: ServerLimi
 struct Metrics(Option<(Server, watch::Sender<Arc<App>>)>);
 
 impl Metrics {
-    async fn bind(serving: &Arc<Serving>) -> Result<Self, Failure> {
+    fn bind(serving: &Arc<Serving>) -> Result<Self, Failure> {
         let Some(listen) = serving.host().config.metrics else { return Ok(Self(None)) };
         let unbound = |error| Failure::new(format_args!("[metrics] listen = \"{listen}\": {error}"));
-        let server = Server::bind(listen, METRICS).await.map_err(unbound)?;
+        let server = Server::bind(listen, METRICS).map_err(unbound)?;
         let address = server.local_addr().map_err(unbound)?;
         tracing::info!(target: "countersign", %address, "metrics at http://{address}/metrics");
         Ok(Self(Some((server, watch::Sender::new(Arc::new(metrics::app(serving)))))))

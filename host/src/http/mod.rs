@@ -15,7 +15,7 @@
 //! let site = Site::new("https://auth.example.org", &[], |peer| peer.is_loopback())?;
 //! let app = App::new(site, Router::new().route("/api/auth/echo", post(echo)));
 //! let (reload, apps) = watch::channel(Arc::new(app));
-//! let server = Server::bind("127.0.0.1:8080".parse()?, ServerLimits::default()).await?;
+//! let server = Server::bind("127.0.0.1:8080".parse()?, ServerLimits::default())?;
 //! server.run(apps, async { let _ = tokio::signal::ctrl_c().await; }).await;
 //! # drop(reload);
 //! # Ok(())

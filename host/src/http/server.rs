@@ -2,6 +2,7 @@
 use super::{app::App, connection, problem, slots::Slots};
 use crate::metrics::CONNECTIONS_REFUSED;
 use countersign_plugin_api::{Problem, Refusal};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use std::{
     fmt::Write as _,
     future::Future,
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::JoinSet,
     time::{Instant, sleep, timeout},
@@ -53,6 +54,13 @@ impl ServerLimits {
 
 const TEN: Duration = Duration::from_secs(10);
 
+/// How many may wait to be accepted: as many as the kernel lets (`net.core.somaxconn`). Who finds that queue full may take
+/// itself for connected to a host that has never heard of it.
+const BACKLOG: u32 = 4096;
+/// Bytes of answers that the kernel keeps for one connection, twice with its own: room for the longest. Left to itself it
+/// keeps megabytes for a client that does not read.
+const SEND_BUFFER: u32 = 64 << 10;
+
 impl Default for ServerLimits {
     fn default() -> Self {
         Self::DEFAULT
@@ -67,8 +75,15 @@ pub struct Server {
 
 impl Server {
     /// Binds `address`. Must be called on the event loop.
-    pub async fn bind(address: SocketAddr, limits: ServerLimits) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, limits })
+    pub fn bind(address: SocketAddr, limits: ServerLimits) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        // Connections have from their listener what is set here.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        // What the kernel has taken over it would offer for minutes, also when the connection is closed.
+        set_tcp_user_timeout(&socket, u32::try_from(limits.write_timeout.as_millis()).unwrap_or(u32::MAX))?;
+        socket.bind(address)?;
+        Ok(Self { listener: socket.listen(BACKLOG)?, limits })
     }
 
     /// The address that is bound, with the real port where port 0 was asked for.

@@ -1,7 +1,8 @@
 //! More of everything than there is room for: passwords, connections, bytes, names.
-mod connections;
+mod bodies;
 mod names;
 mod overload;
+mod slow;
 mod strangers;
 
 use super::Run;
@@ -23,8 +24,8 @@ use tokio::time::sleep;
 
 pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     hashes(run)?;
-    connections::slow(run)?;
-    connections::bodies(run)?;
+    slow::run(run)?;
+    bodies::run(run)?;
     strangers::run(run)?;
     names::run(run)?;
     overload::run(run)

@@ -3,9 +3,13 @@ use super::*;
 use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     sync::oneshot,
+    time::{sleep, timeout},
 };
+
+/// For what comes at once or never.
+const SOON: Duration = Duration::from_secs(30);
 
 /// A server on a real socket, and how to stop it.
 struct Running {
@@ -15,8 +19,8 @@ struct Running {
     serving: JoinHandle<()>,
 }
 
-async fn running(limits: ServerLimits) -> Running {
-    let server = Server::bind("127.0.0.1:0".parse().unwrap(), limits).await.unwrap();
+fn running(limits: ServerLimits) -> Running {
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), limits).unwrap();
     let (address, routes) = (server.local_addr().unwrap(), routes());
     let (stop, stopped) = oneshot::channel();
     let serving = tokio::spawn(server.run(routes.apps.clone(), async {
@@ -62,7 +66,7 @@ async fn status(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn what_was_begun_is_answered_at_shutdown_and_the_rest_is_closed() {
-    let running = running(patient()).await;
+    let running = running(patient());
     let fresh = running.connect().await;
     let mut partial = running.connect().await;
     partial.write_all(b"GET /which HTTP/1.1\r\nHo").await.unwrap();
@@ -88,7 +92,7 @@ async fn what_was_begun_is_answered_at_shutdown_and_the_rest_is_closed() {
 
 #[tokio::test]
 async fn a_request_that_does_not_end_does_not_keep_the_server_from_stopping() {
-    let running = running(ServerLimits { drain: Duration::from_millis(10), ..patient() }).await;
+    let running = running(ServerLimits { drain: Duration::from_millis(10), ..patient() });
     let waiting = running.ask("/wait").await;
     running.routes.begun.notified().await;
     running.stop.send(()).unwrap();
@@ -98,7 +102,7 @@ async fn a_request_that_does_not_end_does_not_keep_the_server_from_stopping() {
 
 #[tokio::test]
 async fn an_address_has_so_many_connections_and_gets_a_problem_for_more() {
-    let running = running(ServerLimits { per_address: 2, ..patient() }).await;
+    let running = running(ServerLimits { per_address: 2, ..patient() });
     let mut first = running.ask("/which").await;
     let mut second = running.ask("/which").await;
     assert_eq!(status(&mut first).await, "HTTP/1.1 200");
@@ -124,9 +128,40 @@ async fn an_address_has_so_many_connections_and_gets_a_problem_for_more() {
     }
 }
 
+/// Without room in the queue a client's last handshake is dropped: the client has a connection, and the host none.
+#[tokio::test]
+async fn a_crowd_waits_to_be_accepted() {
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), patient()).unwrap();
+    let address = server.local_addr().unwrap();
+    let mut crowd = Vec::new();
+    for n in 0..400 {
+        let connected = timeout(SOON, TcpStream::connect(address)).await;
+        crowd.push(connected.unwrap_or_else(|_| panic!("{n} are waiting, and one more may not")).unwrap());
+    }
+}
+
+/// An answer that fits into the kernel's buffer is none that the server would wait for.
+#[tokio::test]
+async fn a_client_that_takes_no_byte_is_cut_off_whoever_holds_the_answer() {
+    let running = running(ServerLimits { write_timeout: Duration::from_millis(300), ..patient() });
+    for path in ["/page", "/large"] {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(1 << 10).unwrap();
+        let mut stream = socket.connect(running.address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        // The kernel drops a connection that is stuck without a word: who goes on sending is told.
+        let cut_off = async {
+            while stream.write_all(b"x").await.is_ok() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(SOON, cut_off).await.unwrap_or_else(|_| panic!("{path} is kept for ever"));
+    }
+}
+
 #[tokio::test]
 async fn a_reload_changes_what_the_next_request_meets() {
-    let running = running(patient()).await;
+    let running = running(patient());
     let ask = b"GET /which HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut stream = running.connect().await;
     stream.write_all(ask).await.unwrap();

@@ -1,112 +1,16 @@
-//! Connections that are slow, and bytes without end.
-use super::{Run, from};
+//! Bytes without end, and lengths that two readers could disagree on.
+use super::Run;
 use crate::{
     people::Person,
     place::{self, host, mib},
-    report::{ms, quantile},
 };
 use anyhow::Result;
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
-    time::{sleep, timeout},
+    net::TcpStream,
+    time::timeout,
 };
-
-/// What a slow client sends before it stops.
-const STALLS: [&str; 4] = [
-    "",
-    "POST /api/auth/login HTTP/1.1\r\nhost: x\r\ncontent-ty",
-    "POST /api/auth/login HTTP/1.1\r\nhost: HOST\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"email\":",
-    "POST /api/auth/login HTTP/1.1\r\nhost: HOST\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"ema",
-];
-
-async fn stall(to: SocketAddr, n: usize) -> io::Result<Duration> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind((from(n), 0).into())?;
-    let mut stream = socket.connect(to).await?;
-    let begun = Instant::now();
-    stream.write_all(STALLS[n % STALLS.len()].replace("HOST", &to.to_string()).as_bytes()).await?;
-    let mut bytes = [0; 512];
-    loop {
-        // A byte now and then, where another would be taken: what counts is the head or the body as a whole.
-        match timeout(Duration::from_secs(3), stream.read(&mut bytes)).await {
-            Ok(Ok(0) | Err(_)) => return Ok(begun.elapsed()),
-            Err(_) if begun.elapsed() > Duration::from_mins(1) => return Ok(begun.elapsed()),
-            Err(_) if n % 4 == 1 || n % 4 == 2 => drop(stream.write_all(b"a").await),
-            Ok(Ok(_)) | Err(_) => {}
-        }
-    }
-}
-
-pub(super) fn slow(run: &mut Run<'_>) -> Result<()> {
-    let (stalled, lasts) =
-        (run.scale.of(1000, 60), run.scale.time(Duration::from_mins(1), Duration::from_secs(13)));
-    let host = host("memory");
-    let to = host.address();
-    let (times, closed) = run.runtime.block_on(async {
-        let person = Person::register(to, "slow").await?;
-        let over = Arc::new(AtomicBool::new(false));
-        let stalls: Vec<_> = (0..stalled)
-            .map(|n| {
-                let over = over.clone();
-                tokio::spawn(async move {
-                    let mut slowest = Duration::ZERO;
-                    while !over.load(SeqCst) {
-                        slowest = slowest.max(stall(to, n).await?);
-                    }
-                    Ok::<_, io::Error>(slowest)
-                })
-            })
-            .collect();
-        let (begun, mut times) = (Instant::now(), Vec::new());
-        let mut client = person.client(to);
-        while begun.elapsed() < lasts {
-            let reply = client.get("/me").await?;
-            anyhow::ensure!(reply.status == 200, "beside slow clients: {}", reply.text());
-            times.push(reply.took);
-            // A connection of its own, now and then: somebody new must get in as well.
-            if times.len() % 10 == 0 {
-                client = person.client(to);
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-        over.store(true, SeqCst);
-        let mut closed = Vec::new();
-        for stall in stalls {
-            closed.push(stall.await??);
-        }
-        Ok::<_, anyhow::Error>((times, closed))
-    })?;
-    let (p99, last) = (quantile(&times, 0.99), closed.iter().max().copied().unwrap_or_default());
-    let (at, judged) = (("flood", "R60"), run.scale.judges_time());
-    run.report.timed(
-        at,
-        judged,
-        format!("{stalled} stalled connections: others in 500 ms (p99)"),
-        ms(p99),
-        p99 <= Duration::from_millis(500),
-    );
-    run.report.timed(
-        at,
-        judged,
-        "each of them is closed within 12 s",
-        ms(last),
-        last <= Duration::from_secs(12),
-    );
-    host.stop();
-    Ok(())
-}
-
-// ---- bytes ----
 
 /// Requests whose length two readers could disagree on, or that are too much.
 const SHAPES: [&str; 10] = [
@@ -122,7 +26,7 @@ const SHAPES: [&str; 10] = [
     "transfer-encoding : chunked\r\n\r\n0\r\n\r\n",
 ];
 
-pub(super) fn bodies(run: &mut Run<'_>) -> Result<()> {
+pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     let host = host("memory");
     let (to, process) = (host.address(), host.server().id());
     let (shapes, sent, status, headers, grown) = run.runtime.block_on(async {
