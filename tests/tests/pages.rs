@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 #[path = "pages/alone.rs"]
 mod alone;
+#[path = "pages/bare.rs"]
+mod bare;
 
 const SAME_SITE: [(&str, &str); 2] = [("origin", "null"), ("sec-fetch-site", "same-origin")];
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
