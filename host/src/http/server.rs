@@ -57,8 +57,8 @@ const TEN: Duration = Duration::from_secs(10);
 /// How many may wait to be accepted: as many as the kernel lets (`net.core.somaxconn`). Who finds that queue full may take
 /// itself for connected to a host that has never heard of it.
 const BACKLOG: u32 = 4096;
-/// Bytes of answers that the kernel keeps for one connection, twice with its own: room for the longest. Left to itself it
-/// keeps megabytes for a client that does not read.
+/// Bytes of answers that the kernel keeps for one connection, twice with its own: room for all but the longest. Left to
+/// itself it keeps megabytes for a client that does not read.
 const SEND_BUFFER: u32 = 64 << 10;
 
 impl Default for ServerLimits {

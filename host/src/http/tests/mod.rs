@@ -57,7 +57,7 @@ fn routes() -> Routes {
     let router = Router::new()
         .route("/length", post(|call: Call| async move { call.body.len().to_string() }))
         .route("/large", get(|| async { "x".repeat(4 << 20) }))
-        .route("/page", get(|| async { "x".repeat(60 << 10) }))
+        .route("/page", get(|| async { "x".repeat(20 << 10) }))
         .route("/wait", get(wait))
         .route("/which", get(|| async { "old" }));
     let (reload, apps) = watch::channel(Arc::new(App::new(site(), router)));
