@@ -1,9 +1,17 @@
 //! What `bench/primitives` measures here.
 use crate::{
+    config::Mfa,
     records::{Factor, Id},
-    totp,
+    routes, totp,
 };
-use countersign_plugin_api::{Secret, Time};
+use countersign_plugin_api::{Handler, Secret, Time};
+use std::sync::Arc;
+
+/// What answers the route at `path`, as it is configured by default, without a library between.
+pub fn handler(path: &str) -> Option<impl Handler> {
+    let (_, handle) = routes::routes().into_iter().find(|(route, _)| route.path == path)?;
+    Some(routes::Endpoint::new(Arc::new(Mfa::default()), handle))
+}
 
 /// An account with one authenticator, and the moment at which a code is shown.
 pub struct Totp {
@@ -37,6 +45,7 @@ mod tests {
 
     #[test]
     fn what_is_measured_is_right() {
+        assert!(handler("/totp/verify").is_some() && handler("/totp").is_none());
         // RFC 6238, appendix B.
         let totp = Totp::new(b"12345678901234567890", Time::from_secs(1_111_111_109));
         assert_eq!(totp.step(81_804), Some(1_111_111_109 / 30));

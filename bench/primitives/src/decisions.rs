@@ -10,6 +10,10 @@ use criterion::{Criterion, measurement::Measurement};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Duration};
 
+/// Through the library, and the same code without one.
+pub(crate) const LIBRARY: &str = "code of an app, right";
+pub(crate) const IN_PROCESS: &str = "code of an app, right, without a library between";
+
 const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
 pub(crate) fn all<M: Measurement>(criterion: &mut Criterion<M>) -> Result<()> {
@@ -38,7 +42,7 @@ pub(crate) fn all<M: Measurement>(criterion: &mut Criterion<M>) -> Result<()> {
         |told: &BTreeMap<String, String>, key: &str| told.get(key).cloned().context("nothing was mailed");
     let code = |code: &str| json!({ "challenge": token, "code": code });
     for (name, path, body, is_right) in [
-        ("code of an app, right", "/totp/verify", code(&right), true),
+        (LIBRARY, "/totp/verify", code(&right), true),
         ("code of an app, wrong", "/totp/verify", code(wrong), false),
         ("code by mail", "/otp/verify", code(&of(&mailed, "code")?), true),
         ("recovery code, without its hash", "/recovery/verify", code(&recovery), true),
@@ -54,6 +58,12 @@ pub(crate) fn all<M: Measurement>(criterion: &mut Criterion<M>) -> Result<()> {
         ensure!(grants(&decide()) == is_right, "{name}: another decision than is measured");
         group.bench_function(name, |b| b.iter(decide));
     }
+
+    let (_, request) = asked.about("/totp/verify", &code(&right))?;
+    let own = mfa::primitives::handler("/totp/verify").context("no such route")?;
+    let decide = || own.handle(black_box(&request), &asked.desk);
+    ensure!(grants(&decide()), "{IN_PROCESS}: another decision than is measured");
+    group.bench_function(IN_PROCESS, |b| b.iter(decide));
     group.finish();
     Ok(())
 }

@@ -69,6 +69,9 @@ fn crossing<M: Measurement>(criterion: &mut Criterion<M>, store: &dyn Store) {
             store.get(black_box(&keys), &mut found)
         });
     });
+    group.bench_function("an answer that the plugin fills and the host frees", |b| {
+        b.iter(|| black_box(store).usage());
+    });
     group.bench_function("a batch given away, and refused", |b| {
         b.iter(|| {
             let mut batch = Batch::new(Time::from_secs(1));
