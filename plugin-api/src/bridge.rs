@@ -222,9 +222,12 @@ impl Local<'_> {
                 Ok(())
             }
             GET => {
-                let mut found = Found::new();
                 let names: Option<Vec<Name<'_>>> = input.iter().map(|item| read_name(&item)).collect();
-                self.0.get(&names?, &mut found).map(|()| copy_found(&found, output))
+                // Records cross as they are found.
+                let mut found = Found(std::mem::take(output));
+                let read = self.0.get(&names?, &mut found);
+                *output = found.0;
+                read
             }
             SCAN => {
                 let item = head();
@@ -287,7 +290,7 @@ struct Remote<'a> {
 
 impl<'a> Remote<'a> {
     fn new(asked: &'a dyn Asked) -> Result<Self, Refusal> {
-        let mut facts = Flat::default();
+        let mut facts = Flat::with_capacity(5, 256);
         outcome(asked.ask(FACTS, &Flat::default(), &mut facts), &facts, "the kernel")?;
         let head = facts.at(0).unwrap_or_default();
         let (now, wall) = (Time::from_secs(head.x), Time::from_secs(head.y));
@@ -339,9 +342,10 @@ impl Context for Remote<'_> {
         for name in names {
             push_name(&mut input, *name, 0, 0, &[]);
         }
-        let output = self.ask(GET, &input)?;
-        output.iter().for_each(|item| found.push(read_record(&item)));
-        if output.len() == names.len() { Ok(()) } else { Err(StoreError::Corrupt.into()) }
+        let before = found.len();
+        let code = self.asked.ask(GET, &input, &mut found.0);
+        outcome(code, &found.0, "the kernel").inspect_err(|_| found.clear())?;
+        if found.len() == before + names.len() { Ok(()) } else { Err(StoreError::Corrupt.into()) }
     }
     fn scan(
         &self,
@@ -414,11 +418,6 @@ fn read_name<'a>(item: &Item<'a>) -> Option<Name<'a>> {
     Some(Name { subject: std::str::from_utf8(subject).ok()?, name })
 }
 
-fn copy_found(found: &Found, output: &mut Flat) {
-    for at in 0..found.len() {
-        output.push(found.at(at).map_or(Item::default(), |record| record_item(&[], record)));
-    }
-}
 fn copy_page(page: &Page, output: &mut Flat) {
     page.iter().for_each(|(key, record)| output.push(record_item(key, record)));
 }
