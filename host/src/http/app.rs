@@ -44,6 +44,8 @@ pub struct App {
 /// What the connection knows of a request.
 pub(crate) struct Arrival {
     pub(super) socket: IpAddr,
+    /// The same as text, written once for a connection.
+    pub(super) address: Arc<str>,
     pub(super) framing: Framing,
     pub(super) body_timeout: Duration,
 }
@@ -51,7 +53,8 @@ pub(crate) struct Arrival {
 impl Arrival {
     /// At a server that has judged the framing itself, as every sound one does (RFC 9112 section 6.3).
     pub(crate) fn behind_a_server(socket: IpAddr) -> Self {
-        Self { socket, framing: Framing::Sound, body_timeout: Duration::from_secs(10) }
+        let address = socket.to_string().into();
+        Self { socket, address, framing: Framing::Sound, body_timeout: Duration::from_secs(10) }
     }
 }
 
@@ -76,7 +79,7 @@ impl App {
         let id = RequestId::next();
         let peer = self.site.client(arrival.socket, &parts.headers);
         let proxied = self.site.trusts(arrival.socket.to_canonical());
-        let address: Arc<str> = peer.to_string().into();
+        let address = if peer == arrival.socket { arrival.address.clone() } else { peer.to_string().into() };
         let line = Line::new(id, address.clone(), proxied, &parts);
         look_at_forwarding(proxied, &parts);
         let under_api =

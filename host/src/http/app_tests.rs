@@ -45,7 +45,8 @@ async fn send(app: &App, method: &str, path: &str, lines: &[(&str, &str)], body:
     }
     let request = request.body(Body::from(body.to_owned())).unwrap();
     let body_timeout = Duration::from_secs(10);
-    let arrival = Arrival { socket: "127.0.0.1".parse().unwrap(), framing: Framing::Sound, body_timeout };
+    let (socket, framing) = ("127.0.0.1".parse().unwrap(), Framing::Sound);
+    let arrival = Arrival { socket, address: "127.0.0.1".into(), framing, body_timeout };
     app.handle(arrival, request).await
 }
 

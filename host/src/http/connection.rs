@@ -6,10 +6,7 @@ use super::{
     server::ServerLimits,
     wire::Wire,
 };
-use axum::{
-    body::Body,
-    http::{Request, Response},
-};
+use axum::{body::Body, http::Request};
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::http1,
@@ -17,7 +14,7 @@ use hyper::{
 };
 use std::{
     convert::Infallible,
-    future::{Future, poll_fn},
+    future::{Future as _, poll_fn},
     net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
@@ -34,8 +31,6 @@ use tokio::{
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 8 << 10;
 
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
 /// Serves a connection until it ends, or until `closing` says so and what was begun is answered.
 pub(super) async fn serve<S>(
     stream: S,
@@ -49,18 +44,20 @@ pub(super) async fn serve<S>(
     let flow = Flow::new();
     let waits = Waits { head: limits.head_timeout, idle: limits.idle_timeout, write: limits.write_timeout };
     let wire = Wire::new(stream, flow.clone(), waits);
+    let address: Arc<str> = peer.to_string().into();
     let service = {
         let flow = flow.clone();
-        service_fn(move |request: Request<Incoming>| -> Answering {
+        service_fn(move |request: Request<Incoming>| {
             let (serving, framing) = flow.begin(request.headers(), request.body().size_hint().exact());
-            let arrival = Arrival { socket: peer, framing, body_timeout: limits.body_timeout };
+            let (address, body_timeout) = (address.clone(), limits.body_timeout);
+            let arrival = Arrival { socket: peer, address, framing, body_timeout };
             // A reload puts another application in place; a request keeps the one it began with.
             let app = Arc::clone(&app.borrow());
-            Box::pin(async move {
+            async move {
                 let response = app.handle(arrival, request).await;
                 drop(serving);
-                Ok(response)
-            })
+                Ok::<_, Infallible>(response)
+            }
         })
     };
     let mut connection = http1::Builder::new()
@@ -94,7 +91,6 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: hyper::service::HttpService<Incoming, ResBody = Body> + Unpin,
     F::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    F::Future: Unpin,
 {
     Pin::new(&mut *connection).graceful_shutdown();
     poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
