@@ -6,6 +6,7 @@ mod members;
 
 use crate::{
     config::{LogConfig, LogFormat as Format},
+    http::RequestId,
     metrics::LOG_LINES,
 };
 use countersign_plugin_api::Time;
@@ -21,12 +22,10 @@ use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
     level_filters::LevelFilter,
-    span,
 };
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     layer::{Context, SubscriberExt},
-    registry::LookupSpan,
     reload,
 };
 
@@ -100,7 +99,7 @@ fn to_stderr(line: &str) {
     let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// What an event or a span carries, for people: in the order of the names.
+/// What an event carries, for people: in the order of the names.
 #[derive(Default)]
 struct Fields(Map<String, Value>);
 
@@ -122,31 +121,15 @@ impl Visit for Fields {
     }
 }
 
-/// What a span says of each event in it, as members of an object.
-struct Carried(String);
+/// The name of the request in whose course an event happens.
+const REQUEST: &str = "request.id";
 
 impl<S, W> Layer<S> for Lines<W>
 where
-    S: Subscriber + for<'a> LookupSpan<'a>,
+    S: Subscriber,
     W: Fn(&str) + 'static,
 {
-    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
-        let Some(span) = context.span(id) else { return };
-        match self.format {
-            Format::Json => {
-                let mut line = String::new();
-                attributes.record(&mut Members { line: &mut line, span: Some(span.name()) });
-                span.extensions_mut().insert(Carried(line));
-            }
-            Format::Pretty => {
-                let mut fields = Fields::default();
-                attributes.record(&mut fields);
-                span.extensions_mut().insert(fields);
-            }
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut time = String::with_capacity(32);
         let _ = write!(time, "{}", Time::from_secs(since.as_secs()));
@@ -161,18 +144,15 @@ where
         };
         LOG_LINES.count(label);
         let mut line = match self.format {
-            Format::Json => json(&time, level, event, &context),
-            Format::Pretty => pretty(&time, event, &context),
+            Format::Json => json(&time, level, event),
+            Format::Pretty => pretty(&time, event),
         };
         line.push('\n');
         (self.write)(&line);
     }
 }
 
-fn json<S>(time: &str, level: &str, event: &Event<'_>, context: &Context<'_, S>) -> String
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
+fn json(time: &str, level: &str, event: &Event<'_>) -> String {
     // Longer than the line of most requests.
     let mut line = String::with_capacity(512);
     for part in ["{\"time\":\"", time, "\",\"level\":\"", level, "\",\"target\":\""] {
@@ -180,27 +160,18 @@ where
     }
     escape(&mut line, event.metadata().target());
     line.push('"');
-    event.record(&mut Members { line: &mut line, span: None });
-    for span in context.event_scope(event).into_iter().flatten() {
-        if let Some(Carried(members)) = span.extensions().get() {
-            line.push_str(members);
-        }
+    event.record(&mut Members(&mut line));
+    if let Some(id) = RequestId::current() {
+        let _ = write!(line, ",\"{REQUEST}\":\"{id}\"");
     }
     line.push('}');
     line
 }
 
-fn pretty<S>(time: &str, event: &Event<'_>, context: &Context<'_, S>) -> String
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
+fn pretty(time: &str, event: &Event<'_>) -> String {
     let mut fields = Fields::default();
-    for span in context.event_scope(event).into_iter().flatten() {
-        if let Some(outer) = span.extensions().get::<Fields>() {
-            for (name, value) in &outer.0 {
-                fields.0.insert(format!("{}.{name}", span.name()), value.clone());
-            }
-        }
+    if let Some(id) = RequestId::current() {
+        fields.0.insert(REQUEST.into(), id.as_str().into());
     }
     event.record(&mut fields);
     let message = match fields.0.remove("message") {
@@ -296,13 +267,19 @@ mod tests {
     }
 
     #[test]
-    fn an_event_carries_what_its_span_says() {
+    fn an_event_names_the_request_in_whose_course_it_happens() {
+        let id = RequestId::next();
         let (json, pretty) = lines(|| {
-            let span = tracing::info_span!("request", id = "7");
-            span.in_scope(|| tracing::error!(target: "t", "it failed"));
+            let failing = async { tracing::error!(target: "t", "it failed") };
+            tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("a runtime")
+                .block_on(id.named_in(failing));
         });
         let read: Value = serde_json::from_str(&json).expect("one object");
-        assert_eq!((&read["request.id"], &read["message"]), (&"7".into(), &"it failed".into()));
-        assert!(pretty.contains("it failed request.id=7"), "{pretty}");
+        assert_eq!((&read[REQUEST], &read["message"]), (&id.as_str().into(), &"it failed".into()));
+        assert!(pretty.contains(&format!("it failed request.id={id}")), "{pretty}");
+        let (json, pretty) = lines(|| tracing::error!(target: "t", "it failed"));
+        assert!(!json.contains(REQUEST) && !pretty.contains(REQUEST), "{json} {pretty}");
     }
 }

@@ -30,7 +30,6 @@ use std::{
     time::Duration,
 };
 use tower_service::Service;
-use tracing::{Instrument, Span};
 
 /// Below it nothing may be kept by a cache, whatever a route says.
 const API: &str = "/api/auth";
@@ -93,9 +92,8 @@ impl App {
         let response = match self.receive(&arrival, &parts, Body::new(body), &refused).await {
             Ok(body) => {
                 parts.extensions.insert(Checked { peer, address, proxied, id });
-                let span = tracing::info_span!(target: "countersign::http", "request", id = id.as_str());
                 let mut response =
-                    self.route(Request::from_parts(parts, Body::from(body)), span, &refused).await;
+                    self.route(id, Request::from_parts(parts, Body::from(body)), &refused).await;
                 pattern = response.extensions_mut().remove::<Pattern>();
                 response
             }
@@ -140,7 +138,7 @@ impl App {
     }
 
     /// A panic in a handler is that request's failure and nobody else's, and so is a plugin that hangs.
-    async fn route(&self, request: Request<Body>, span: Span, refused: &Refuse) -> Response<Body> {
+    async fn route(&self, id: RequestId, request: Request<Body>, refused: &Refuse) -> Response<Body> {
         let mut answering = Box::pin(self.router.clone().call(request));
         let outcome = poll_fn(move |context| {
             match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
@@ -154,7 +152,7 @@ impl App {
             }
         });
         let panicked = || Refusal::new(Problem::PluginFault).because("a handler of the host panicked");
-        match answered(outcome.instrument(span)).await {
+        match answered(id.named_in(outcome)).await {
             Ok(Some(response)) => response,
             Ok(None) => refused(&panicked()),
             Err(overdue) => refused(&overdue.into()),
