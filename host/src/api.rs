@@ -7,12 +7,10 @@ use crate::{
     language, pages, sessions,
 };
 use axum::{
-    Router,
     body::Body,
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header},
     response::IntoResponse,
-    routing::{any, get},
 };
 use countersign_plugin_api::{Problem, Refusal, Secret};
 use std::{sync::Arc, time::Duration};
@@ -20,26 +18,30 @@ use std::{sync::Arc, time::Duration};
 /// Where the API stands.
 pub(crate) const MOUNT: &str = "/api/auth";
 
-/// All routes of a host.
-pub(crate) fn router(host: Arc<Host>) -> Router {
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/openapi.json", get(description))
-        .route("/api/auth/{*path}", any(answer))
-        .fallback(pages::answer)
-        .with_state(host)
+/// Answers every request to a host. The API and the pages have tables of their own, so there is no router above them.
+pub(crate) async fn answer(State(host): State<Arc<Host>>, received: Http) -> Response<Body> {
+    let looks = received.method == Method::GET || received.method == Method::HEAD;
+    match received.uri.path() {
+        "/healthz" | "/readyz" | "/openapi.json" if !looks => not_allowed(&["GET".into(), "HEAD".into()]),
+        "/healthz" => healthz(),
+        "/readyz" => readyz(&host),
+        "/openapi.json" => description(&host),
+        path if below(path).len() > 1 => {
+            operate(&host, &received).await.unwrap_or_else(IntoResponse::into_response)
+        }
+        _ => pages::answer(&host, &received).await,
+    }
 }
 
 /// Alive: the event loop answers.
-async fn healthz() -> Response<Body> {
+fn healthz() -> Response<Body> {
     let mut response = json(StatusCode::OK, br#"{"status":"ok"}"#.as_slice());
     Pattern::of("/healthz").mark(&mut response);
     response
 }
 
 /// Ready: the store answers, and no plugin hangs. Required plugins are loaded, or the host would not have started.
-async fn readyz(State(host): State<Arc<Host>>) -> Response<Body> {
+fn readyz(host: &Host) -> Response<Body> {
     let mut response = match host.kernel.readiness() {
         Ok(()) => json(StatusCode::OK, br#"{"status":"ready"}"#.as_slice()),
         Err(refusal) => Failure::from(refusal).into_response(),
@@ -57,9 +59,11 @@ pub(crate) fn takes_forms(host: &Host, path: &str) -> bool {
 }
 
 /// The description of the interface: the host's routes and those of its plugins.
-async fn description(State(host): State<Arc<Host>>) -> Result<Response<Body>, Failure> {
-    let document = host.description().ok_or(Problem::NotFound)?;
-    Ok(json(StatusCode::OK, document))
+fn description(host: &Host) -> Response<Body> {
+    match host.description() {
+        Some(document) => json(StatusCode::OK, document),
+        None => http::refused(&Problem::NotFound.into()),
+    }
 }
 
 enum Found<'h> {
@@ -68,14 +72,14 @@ enum Found<'h> {
     Plugins(&'h Mounted),
 }
 
-async fn answer(State(host): State<Arc<Host>>, received: Http) -> Result<Response<Body>, Failure> {
-    let found = match find(&host, path(&received), &received.method) {
+async fn operate(host: &Host, received: &Http) -> Result<Response<Body>, Failure> {
+    let found = match find(host, path(received), &received.method) {
         Ok(found) => found,
         Err(allowed) if allowed.is_empty() => return Err(Problem::NotFound.into()),
         Err(allowed) => return Ok(not_allowed(&allowed)),
     };
     let decided: Result<_, Failure> = async {
-        let mut reply = decide(&host, &received, &found).await?;
+        let mut reply = decide(host, received, &found).await?;
         let page = host.pages.shown(&received.headers, reply.page.take())?;
         render(&host.cookie, reply, page)
     }
@@ -135,7 +139,12 @@ pub(crate) fn caller(host: &Host, received: &Http) -> (Option<Secret<String>>, O
 }
 
 fn path(received: &Http) -> &str {
-    received.uri.path().strip_prefix(MOUNT).unwrap_or_default()
+    below(received.uri.path())
+}
+
+/// What of a path is below the mount; nothing when it is another.
+fn below(path: &str) -> &str {
+    path.strip_prefix(MOUNT).filter(|rest| rest.starts_with('/')).unwrap_or_default()
 }
 
 async fn decide(host: &Host, received: &Http, found: &Found<'_>) -> Result<Reply, Refusal> {

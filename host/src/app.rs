@@ -8,7 +8,7 @@ use crate::{
     pages::{self, Pages, Setting},
     people,
 };
-use axum::body::Bytes;
+use axum::{body::Bytes, handler::Handler};
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
 
@@ -58,7 +58,7 @@ impl Host {
         let site = site
             .forms(move |path| api::takes_forms(&forms, path))
             .refusing(move |request| pages::for_people(&refusing, request));
-        Ok(App::new(site.development(development), api::router(self.clone())))
+        Ok(App::new(site.development(development), api::answer.with_state(self.clone())))
     }
 
     /// The interface in OpenAPI; `None` when it is switched off.

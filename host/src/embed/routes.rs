@@ -10,9 +10,9 @@ use crate::{
     kernel::{Call, Kernel, Mounted},
 };
 use axum::{
-    Router,
     body::{Body, Bytes},
     extract::{FromRequest, Request as Incoming, State},
+    handler::Handler,
     http::{Method, Request, Response},
 };
 use countersign_plugin_api::{Problem, Refusal, Request as Asked};
@@ -43,8 +43,8 @@ pub struct Routes {
 
 impl Routes {
     pub(super) fn new(kernel: &Embedded) -> Self {
-        let router = Router::new().fallback(answer).with_state(kernel.clone());
-        Self { app: Arc::new(App::new(kernel.site(), router)), kernel: kernel.clone() }
+        let app = App::new(kernel.site(), answer.with_state(kernel.clone()));
+        Self { app: Arc::new(app), kernel: kernel.clone() }
     }
 }
 

@@ -13,7 +13,6 @@ use crate::{
     metrics::{FORWARDING, OTHER_HOSTS, SILENT, UNTRUSTED},
 };
 use axum::{
-    Router,
     body::{Body, Bytes},
     http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts},
 };
@@ -25,6 +24,7 @@ use std::{
     future::{Future, poll_fn},
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -34,11 +34,16 @@ use tower_service::Service;
 /// Below it nothing may be kept by a cache, whatever a route says.
 const API: &str = "/api/auth";
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const DEVELOPMENT: HeaderName = HeaderName::from_static("x-countersign-development");
+
 /// A site and its routes: what answers requests. A reload makes a new one.
 pub struct App {
     site: Arc<Site>,
-    router: Router,
+    answer: Box<dyn Fn(Request<Body>) -> Answering + Send + Sync>,
 }
+
+type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 /// What the connection knows of a request.
 pub(crate) struct Arrival {
@@ -58,10 +63,22 @@ impl Arrival {
 }
 
 impl App {
-    /// Serves `router` as `site`. Its handlers take a [`Call`](super::Call) and fail with a
-    /// [`Failure`](super::Failure); what the router itself refuses becomes a problem document too.
-    pub fn new(site: impl Into<Arc<Site>>, router: Router) -> Self {
-        Self { site: site.into(), router }
+    /// Serves a handler, or a router of them, as `site`. Handlers take a [`Call`](super::Call) and fail with a
+    /// [`Failure`](super::Failure); what a router itself refuses becomes a problem document too.
+    pub fn new<S>(site: impl Into<Arc<Site>>, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send,
+    {
+        let answer = move |request| -> Answering {
+            let answering = service.clone().call(request);
+            Box::pin(async { answering.await.unwrap_or_else(|never| match never {}) })
+        };
+        Self { site: site.into(), answer: Box::new(answer) }
     }
 
     pub(super) fn site(&self) -> &Site {
@@ -91,9 +108,8 @@ impl App {
         let refused = self.site.refuses(&parts);
         let response = match self.receive(&arrival, &parts, Body::new(body), &refused).await {
             Ok(body) => {
-                parts.extensions.insert(Checked { peer, address, proxied, id });
-                let mut response =
-                    self.route(id, Request::from_parts(parts, Body::from(body)), &refused).await;
+                parts.extensions.insert(Checked { peer, address, proxied, id, body });
+                let mut response = self.route(id, Request::from_parts(parts, Body::empty()), &refused).await;
                 pattern = response.extensions_mut().remove::<Pattern>();
                 response
             }
@@ -139,11 +155,11 @@ impl App {
 
     /// A panic in a handler is that request's failure and nobody else's, and so is a plugin that hangs.
     async fn route(&self, id: RequestId, request: Request<Body>, refused: &Refuse) -> Response<Body> {
-        let mut answering = Box::pin(self.router.clone().call(request));
+        let mut answering = (self.answer)(request);
         let outcome = poll_fn(move |context| {
             match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
                 Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(Ok::<_, Infallible>(response))) => Poll::Ready(Some(response)),
+                Ok(Poll::Ready(response)) => Poll::Ready(Some(response)),
                 Err(payload) => {
                     // Dropping a payload may panic once more.
                     let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
@@ -173,7 +189,7 @@ impl App {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         if let Ok(id) = HeaderValue::from_str(id.as_str()) {
-            headers.insert(HeaderName::from_static("x-request-id"), id);
+            headers.insert(REQUEST_ID, id);
         }
         if self.site.is_https() {
             // RFC 6797, a year. For this name alone: what other names the site's owner has, only the owner knows.
@@ -181,8 +197,7 @@ impl App {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, always);
         }
         if self.site.is_development() {
-            let mark = HeaderName::from_static("x-countersign-development");
-            headers.insert(mark, HeaderValue::from_static("true"));
+            headers.insert(DEVELOPMENT, HeaderValue::from_static("true"));
         }
         if last {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -1,6 +1,7 @@
 use super::*;
 use crate::http::{Call, Failure};
 use axum::{
+    Router,
     extract::Path,
     routing::{any, get, post},
 };
@@ -200,9 +201,9 @@ async fn every_answer_has_the_security_headers() {
 
 #[tokio::test]
 async fn a_development_server_says_so_in_every_answer() {
-    let App { site, router } = app();
+    let App { site, answer } = app();
     let site = Arc::into_inner(site).expect("nobody else has it");
-    let app = App::new(site.development(true), router);
+    let app = App { site: Arc::new(site.development(true)), answer };
     for path in ["/page", "/nothing"] {
         let response = send(&app, "GET", path, &[], "").await;
         assert_eq!(response.headers()["x-countersign-development"], "true", "{path}");
@@ -212,6 +213,6 @@ async fn a_development_server_says_so_in_every_answer() {
 #[tokio::test]
 async fn a_route_that_is_served_past_the_checks_does_not_work() {
     let request = Request::post("/api/auth/login").body(Body::from(r#"{"email":"a"}"#)).unwrap();
-    let response = app().router.call(request).await.unwrap();
+    let response = (app().answer)(request).await;
     assert_eq!(response.status(), 503);
 }

@@ -2,8 +2,8 @@
 use super::{log::RequestId, problem::Failure};
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts},
-    http::{HeaderMap, Method, Uri, header, request::Parts},
+    extract::FromRequest,
+    http::{HeaderMap, Method, Uri, header},
 };
 use countersign_plugin_api::{Problem, Refusal, Request};
 use serde::de::DeserializeOwned;
@@ -41,18 +41,19 @@ pub(super) struct Checked {
     pub(super) address: Arc<str>,
     pub(super) proxied: bool,
     pub(super) id: RequestId,
+    /// The whole of it.
+    pub(super) body: Bytes,
 }
 
 impl<S: Send + Sync> FromRequest<S> for Call {
     type Rejection = Failure;
 
-    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Failure> {
-        let (mut parts, body) = request.into_parts();
-        let Checked { peer, address, proxied, id } = Checked::from_request_parts(&mut parts, state).await?;
-        // It was collected before it was routed.
-        let body = axum::body::to_bytes(body, super::limits::MAX_BODY)
-            .await
-            .map_err(|error| Refusal::new(Problem::TooLarge).because(error))?;
+    async fn from_request(request: axum::extract::Request, _: &S) -> Result<Self, Failure> {
+        let (mut parts, _) = request.into_parts();
+        let checked = parts.extensions.remove();
+        // A route that is served past the checks must not work.
+        let unchecked = || Refusal::new(Problem::PluginFault).because("a request came past the checks");
+        let Checked { peer, address, proxied, id, body } = checked.ok_or_else(unchecked)?;
         Ok(Self {
             method: parts.method,
             uri: parts.uri,
@@ -63,16 +64,6 @@ impl<S: Send + Sync> FromRequest<S> for Call {
             proxied,
             id,
         })
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Checked {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        // A route that is served past the checks must not work.
-        let unchecked = || Refusal::new(Problem::PluginFault).because("a request came past the checks");
-        Ok(parts.extensions.get().cloned().ok_or_else(unchecked)?)
     }
 }
 

@@ -15,19 +15,18 @@ use crate::{
 };
 use axum::{
     body::{Body, Bytes},
-    extract::State,
     http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header},
 };
 use countersign_plugin_api::{Problem, Refusal, SessionKind};
 use minijinja::{Value, value::Serde};
 use serde_json::json;
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 /// Where the description of the API stands for people.
 const REFERENCE: &str = "/openapi";
 
 /// Answers whatever is not the API: a page, a file that pages load, or that there is nothing.
-pub(crate) async fn answer(State(host): State<Arc<Host>>, http: Http) -> Response<Body> {
+pub(crate) async fn answer(host: &Host, http: &Http) -> Response<Body> {
     let pages = &host.pages;
     let locale = pages.locale(&http.headers);
     let looks = http.method == Method::GET || http.method == Method::HEAD;
@@ -47,7 +46,7 @@ pub(crate) async fn answer(State(host): State<Arc<Host>>, http: Http) -> Respons
         let refusal = Problem::NotFound.into();
         return if wants_page { pages.error(locale, &refusal) } else { refused(&refusal) };
     };
-    let request = Showing { host: &host, pages, page, http: &http, locale };
+    let request = Showing { host, pages, page, http, locale };
     let answer = match http.method {
         Method::GET | Method::HEAD => request.show().await,
         Method::POST => request.post().await,
