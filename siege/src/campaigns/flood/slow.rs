@@ -77,13 +77,15 @@ async fn stop(to: SocketAddr, kind: Kind, ends: &mut Ends) -> io::Result<Stopped
     let bytes = bytes.replace("HOST", &to.to_string());
     stream.write_all(bytes.as_bytes()).await?;
     let (mut sent, mut read, mut late) = (bytes.len(), 0, None);
-    let mut over = false;
-    while !over && begun.elapsed() < PATIENCE {
+    let (mut over, mut missing) = (false, None);
+    let mut lasted = Duration::ZERO;
+    while !over && lasted < PATIENCE {
         over = match kind {
             Kind::Sender(n) => hear(&mut stream, n % 4 == 1 || n % 4 == 2, &mut sent, &mut read).await,
-            Kind::Reader(_) => timeout(CRUMB, gone(ends, own)).await.is_ok(),
+            Kind::Reader(_) => timeout(CRUMB, gone(ends, own, &mut missing)).await.is_ok(),
         };
-        if begun.elapsed() > LIMIT && late.is_none() {
+        lasted = missing.unwrap_or_else(Instant::now) - begun;
+        if lasted > LIMIT && late.is_none() {
             let what = match kind {
                 Kind::Sender(n) => format!("stall {}", n % STALLS.len()),
                 Kind::Reader(n) => format!("{} answers not read", ASKS[n % ASKS.len()]),
@@ -94,7 +96,7 @@ async fn stop(to: SocketAddr, kind: Kind, ends: &mut Ends) -> io::Result<Stopped
             ));
         }
     }
-    Ok(Stopped { lasted: begun.elapsed(), late })
+    Ok(Stopped { lasted, late })
 }
 
 /// Between two bytes of a client that drips.
@@ -112,12 +114,15 @@ async fn hear(stream: &mut TcpStream, drips: bool, sent: &mut usize, read: &mut 
     false
 }
 
-/// Waits until the host has no end of it any more: who reads nothing is not told. The first table may be older than the
+/// Waits until the host has no end of it any more, and notes since when: who reads nothing is not told. One table may be older than the
 /// connection.
-async fn gone(ends: &mut Ends, own: SocketAddr) {
-    let mut without = 0;
-    while without < 2 && ends.changed().await.is_ok() {
-        without = if ends.borrow_and_update().contains_key(&own) { 0 } else { without + 1 };
+async fn gone(ends: &mut Ends, own: SocketAddr, since: &mut Option<Instant>) {
+    while ends.changed().await.is_ok() {
+        match (ends.borrow_and_update().contains_key(&own), &since) {
+            (true, _) => *since = None,
+            (false, None) => *since = Some(Instant::now()),
+            (false, Some(_)) => return,
+        }
     }
 }
 
@@ -166,7 +171,7 @@ async fn watch(
         if ends.send(sockets.into_iter().map(|socket| (socket.peer, socket)).collect()).is_err() {
             return Ok(held);
         }
-        sleep(Duration::from_millis(500)).await;
+        sleep(Duration::from_millis(250)).await;
     }
 }
 
