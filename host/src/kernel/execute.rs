@@ -3,7 +3,7 @@ use super::{
     Kernel,
     audit::Origin,
     call::{Aftermath, Call, Memo},
-    watchdog::{self, DEADLINE},
+    watchdog::{self, DEADLINE, Spared},
 };
 use crate::metrics::{self, CONFLICTS, STORE_SECONDS};
 use countersign_plugin_api::{Batch, Completion, Problem, Refusal, StoreError, kernel::OnDone};
@@ -40,7 +40,8 @@ impl Kernel {
         let (mut attempts, mut hashes) = (0, 0);
         let mut turn = None;
         loop {
-            let attempt = self.attend(|| self.attempt(origin, &memo, &decide))?;
+            let spared = Spared::soon(self.latency).await;
+            let attempt = watchdog::attempt(spared, || self.attempt(origin, &memo, &decide))?;
             let (value, batch, mut aftermath, lead) = match attempt {
                 Attempt::Refused(refusal) => return Err(refusal),
                 Attempt::Pending(job) => {
@@ -99,9 +100,9 @@ impl Kernel {
         }
     }
 
-    /// Runs what asks plugins, watched.
-    pub(super) fn attend<T>(&self, run: impl FnOnce() -> T) -> Result<T, Refusal> {
-        watchdog::attempt(self.latency, run)
+    /// Asks the store outside of a call, watched.
+    pub(super) fn attend<T>(&self, ask: impl FnOnce() -> T) -> Result<T, Refusal> {
+        watchdog::attempt(Spared::now(self.latency), ask)
     }
 
     fn attempt<T>(
@@ -152,7 +153,9 @@ impl Kernel {
             return Err(StoreError::Unavailable);
         }
         let slot = Arc::new(Slot::default());
-        let handed_over = self.attend(|| self.store.apply(batch, Completion::new(slot.clone())));
+        let spared = Spared::soon(self.latency).await;
+        let apply = || self.store.apply(batch, Completion::new(slot.clone()));
+        let handed_over = watchdog::attempt(spared, apply);
         let outcome = match handed_over {
             Ok(()) => tokio::time::timeout(DEADLINE, Waiting(slot)).await,
             // It may have been written before it was late.

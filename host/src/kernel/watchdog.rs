@@ -7,9 +7,10 @@
 //!   watchdog's own finds those that have lasted two seconds, wakes whoever waits for the answer, and blames the
 //!   plugin; whatever such an attempt still decides is thrown away ([`Overdue`]).
 //! - A request is answered by another task than the one that calls ([`answered`]), so that there is an answer.
-//! - All threads of the event loop but one may be in an attempt. Further attempts give their thread's other work
-//!   away first (`block_in_place`), so that somebody is always left to answer. These count no more: when they did,
-//!   one crowd on a busy machine made every attempt after it give a thread away, and 64 connections made 240 threads.
+//! - All threads of the event loop but one may be in an attempt. Whoever finds them taken waits for one ([`Spared`]), a few
+//!   microseconds as a rule. When none comes they have hung, and whoever waited gives its thread's other work away
+//!   (`block_in_place`), so that somebody is always left to answer. Who did so without waiting made 36 threads more under
+//!   64 connections, each with a heap of its own and perhaps a connection of the store.
 //! - A plugin that hangs again and again is not called any more: [`super::quarantine`].
 use super::quarantine::Quarantine;
 use countersign_plugin_api::{Latency, Problem, Refusal};
@@ -19,7 +20,7 @@ use std::{
     future::Future,
     io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{
             AtomicU32, AtomicU64, AtomicUsize,
             Ordering::{AcqRel, Acquire, Relaxed},
@@ -28,7 +29,10 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::{runtime::RuntimeFlavor::MultiThread, sync::Notify};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor::MultiThread},
+    sync::{Notify, Semaphore, SemaphorePermit},
+};
 
 /// How long an attempt may last.
 pub(super) const DEADLINE: Duration = Duration::from_secs(2);
@@ -39,6 +43,9 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) const SECOND: u32 = 10;
 /// What the deadline is in ticks.
 const LATE: u32 = 2 * SECOND;
+/// How long an attempt waits for a thread. Longer than a busy machine keeps one from running, and short for a request that
+/// comes while a plugin hangs.
+const PATIENCE: Duration = Duration::from_millis(25);
 /// Attempts at once; more are refused. They do not wait for anything but a processor.
 const PLACES: usize = 64;
 
@@ -61,10 +68,6 @@ struct Watch {
     /// Which places are taken, a bit each.
     taken: AtomicU64,
     places: [Place; PLACES],
-    /// So many attempts may keep a thread of the event loop.
-    inline: AtomicU32,
-    /// So many do.
-    keeping: AtomicU32,
     ticks: AtomicU32,
 }
 
@@ -111,31 +114,58 @@ pub(super) fn start() -> io::Result<()> {
         thread::Builder::new().name("watchdog".into()).spawn(look)?;
         *watching = true;
     }
-    let Ok(handle) = tokio::runtime::Handle::try_current() else { return Ok(()) };
+    let Ok(handle) = Handle::try_current() else { return Ok(()) };
     // With one or two there is none to spare, and none that answers while another is in an attempt.
     if let (MultiThread, threads @ 3..) = (handle.runtime_flavor(), handle.metrics().num_workers()) {
-        WATCH.inline.store(u32::try_from(threads - 1).unwrap_or(u32::MAX), Relaxed);
+        THREADS.get_or_init(|| Semaphore::new(threads - 1));
     }
     Ok(())
 }
 
-/// Runs what calls plugins. On the thread that asks, unless the store waits on a network or too many
-/// threads are in attempts already.
-pub(super) fn attempt<T>(latency: Latency, run: impl FnOnce() -> T) -> Result<T, Refusal> {
-    let Some(entered) = WATCH.enter(latency) else {
+/// The threads of the event loop that may be in attempts; unset where none can be spared, and none is counted.
+static THREADS: OnceLock<Semaphore> = OnceLock::new();
+
+/// Leave for an attempt to keep the thread that it runs on.
+pub(super) struct Spared {
+    /// Given back when the attempt is over.
+    _thread: Option<SemaphorePermit<'static>>,
+}
+
+impl Spared {
+    /// At once, or not: a store that waits on a network would keep a thread for long.
+    pub(super) fn now(latency: Latency) -> Option<Self> {
+        if latency == Latency::Waits {
+            return None;
+        }
+        let Some(threads) = THREADS.get() else { return Some(Self { _thread: None }) };
+        threads.try_acquire().ok().map(|thread| Self { _thread: Some(thread) })
+    }
+
+    /// As soon as there is one.
+    pub(super) async fn soon(latency: Latency) -> Option<Self> {
+        let at_once = Self::now(latency);
+        if at_once.is_some() || latency == Latency::Waits {
+            return at_once;
+        }
+        let thread = tokio::time::timeout(PATIENCE, THREADS.get()?.acquire()).await.ok()?.ok()?;
+        Some(Self { _thread: Some(thread) })
+    }
+}
+
+/// Runs what calls plugins, on the thread that asks; where that is not spared, it gives its other work away first.
+pub(super) fn attempt<T>(spared: Option<Spared>, run: impl FnOnce() -> T) -> Result<T, Refusal> {
+    let Some(entered) = WATCH.enter() else {
         let busy = Refusal::new(Problem::Busy).because("too many calls at once");
         return Err(busy.retry_after(Duration::from_secs(1)));
     };
-    let made = match latency {
-        Latency::Quick if entered.keeps_thread || !has_other_threads() => run(),
-        Latency::Quick | Latency::Waits => tokio::task::block_in_place(run),
-    };
+    let made =
+        if spared.is_some() || !has_other_threads() { run() } else { tokio::task::block_in_place(run) };
     if entered.leave() { Ok(made) } else { Err(Overdue.into()) }
 }
 
 /// An event loop of one thread has none to give its work to.
 fn has_other_threads() -> bool {
-    tokio::runtime::Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == MultiThread)
+    Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == MultiThread)
 }
 
 /// Runs a request in a task of its own, and answers for it when a call in it hangs.
@@ -169,8 +199,6 @@ pub(super) fn step_out(before: Option<usize>) {
 struct Entered {
     watch: &'static Watch,
     place: usize,
-    /// Whether it is one of those that the event loop can spare a thread for.
-    keeps_thread: bool,
     outer: Option<usize>,
     has_left: bool,
 }
@@ -180,13 +208,11 @@ impl Watch {
         Self {
             taken: AtomicU64::new(0),
             places: [const { Place { attempt: Mutex::new(None), inside: AtomicUsize::new(0) } }; PLACES],
-            inline: AtomicU32::new(u32::MAX),
-            keeping: AtomicU32::new(0),
             ticks: AtomicU32::new(0),
         }
     }
 
-    fn enter(&'static self, latency: Latency) -> Option<Entered> {
+    fn enter(&'static self) -> Option<Entered> {
         let free = |taken: u64| (taken != u64::MAX).then(|| taken | (taken + 1));
         let before = self.taken.fetch_update(AcqRel, Acquire, free).ok()?;
         let place = before.trailing_ones() as usize;
@@ -194,15 +220,8 @@ impl Watch {
         self.places[place].inside.store(0, Relaxed);
         let attempt = Attempt { since: self.ticks.load(Relaxed), request, is_overdue: false, blamed: None };
         *self.places[place].attempt.lock() = Some(attempt);
-        let keeps_thread = latency == Latency::Quick && self.keep_thread();
         let outer = HERE.replace(Some(place));
-        Some(Entered { watch: self, place, keeps_thread, outer, has_left: false })
-    }
-
-    fn keep_thread(&self) -> bool {
-        let most = self.inline.load(Relaxed);
-        let more = |keeping| (keeping < most).then_some(keeping + 1);
-        self.keeping.fetch_update(AcqRel, Relaxed, more).is_ok()
+        Some(Entered { watch: self, place, outer, has_left: false })
     }
 
     /// Finds what is overdue.
@@ -242,9 +261,6 @@ impl Entered {
     fn end(&mut self) -> bool {
         self.has_left = true;
         HERE.set(self.outer);
-        if self.keeps_thread {
-            self.watch.keeping.fetch_sub(1, AcqRel);
-        }
         let attempt = self.watch.places[self.place].attempt.lock().take();
         self.watch.taken.fetch_and(!(1 << self.place), AcqRel);
         let Some(attempt) = attempt.filter(|attempt| attempt.is_overdue) else { return true };
@@ -266,20 +282,30 @@ impl Drop for Entered {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_thread_is_spared_for_so_many_and_an_attempt_that_gave_its_own_away_takes_none() {
-        static WATCH: Watch = Watch::new();
-        WATCH.inline.store(2, Relaxed);
-        let enter = |latency| WATCH.enter(latency).expect("a place");
-        let waits = enter(Latency::Waits);
-        let [first, second, third, fourth] = [Latency::Quick; 4].map(enter);
-        let keep = [&waits, &first, &second, &third, &fourth].map(|entered| entered.keeps_thread);
-        assert_eq!(keep, [false, true, true, false, false]);
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn all_threads_but_one_are_spared_and_whoever_finds_none_waits_a_while() {
+        start().expect("a watchdog");
+        let quick = || Spared::now(Latency::Quick);
+        assert!(Spared::now(Latency::Waits).is_none() && Spared::soon(Latency::Waits).await.is_none());
+        let (first, second) = (quick().expect("one of two"), quick().expect("two of two"));
+        assert!(quick().is_none() && Spared::soon(Latency::Quick).await.is_none(), "none comes back");
+
+        let next = tokio::spawn(Spared::soon(Latency::Quick));
+        tokio::task::yield_now().await;
         drop(first);
-        let fifth = enter(Latency::Quick);
-        assert!(fifth.keeps_thread, "third and fourth are inside, on threads of their own");
-        assert!(!enter(Latency::Quick).keeps_thread);
-        [waits, second, third, fourth, fifth].into_iter().for_each(|entered| assert!(entered.leave()));
-        assert_eq!((WATCH.keeping.load(Relaxed), WATCH.taken.load(Relaxed)), (0, 0));
+        // Whoever waited has it, or has given up meanwhile on a busy machine.
+        let third = next.await.expect("no panic");
+        assert_eq!(quick().is_none(), third.is_some());
+        drop((second, third));
+        assert!([quick(), quick()].iter().all(Option::is_some), "what an attempt kept is given back");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn an_attempt_without_a_thread_runs_on_the_thread_that_asks_and_gives_its_place_back() {
+        start().expect("a watchdog");
+        let asks = thread::current().id();
+        let ran = attempt(None, || thread::current().id());
+        assert_eq!(ran.expect("in time"), asks);
+        assert_eq!(WATCH.taken.load(Relaxed), 0);
     }
 }
