@@ -28,7 +28,7 @@ macro_rules! select {
 }
 
 /// What reads one key, two, and so on; each row says which of them it is. One statement is of one instant by itself, and
-/// three keys cost it 17,900 instructions instead of the 20,400 of three statements in a transaction.
+/// three keys cost it 20,000 instructions instead of the 22,500 of three statements in a transaction.
 const SELECT: [&str; 4] = [select!(1), select!(1 2), select!(1 2 3), select!(1 2 3 4)];
 
 /// Records in an SQLite database.
@@ -106,7 +106,10 @@ impl Store for Sqlite {
                 let (asked, mut answered) = (some.len(), 0);
                 let mut statement = db.prepare_cached(SELECT[asked - 1])?;
                 let mut rows = statement.query(params_from_iter(some))?;
-                while let Some(row) = rows.next()? {
+                // To ask whether a row comes after the last one would be 500 instructions more.
+                while answered < asked
+                    && let Some(row) = rows.next()?
+                {
                     let at: usize = row.get(3)?;
                     (answered + 1..at).for_each(|_| found.push(None));
                     found.push(Some(record(row)?));

@@ -126,7 +126,9 @@ fn parse(text: &str) -> Option<Shown> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (id, rest) = bytes.split_first_chunk::<16>()?;
     let (expires_at, mac) = rest.split_first_chunk::<8>()?;
-    let expires_at = Time::from_secs(u64::from_be_bytes(*expires_at));
+    let secs = u64::from_be_bytes(*expires_at);
+    // A time that is later than any is read as the last one there is, and would be a second spelling of that.
+    let expires_at = Some(Time::from_secs(secs)).filter(|time| time.secs() == secs)?;
     Some(Shown { device: Device(*id), expires_at, mac: mac.try_into().ok()? })
 }
 
@@ -147,9 +149,12 @@ mod tests {
 
     #[test]
     fn a_cookie_has_one_form() {
-        let text = URL_SAFE_NO_PAD.encode([7; 56]);
+        let bytes = [&[7; 16][..], &1000_u64.to_be_bytes(), &[7; 32]].concat();
+        let text = URL_SAFE_NO_PAD.encode(&bytes);
         assert!(parse(&text).is_some_and(|shown| shown.device == Device([7; 16]) && shown.mac == [7; 32]));
-        for wrong in ["", "x", &text[1..], &format!("{text}="), &URL_SAFE_NO_PAD.encode([7; 57])] {
+        let longer = URL_SAFE_NO_PAD.encode([&bytes[..], &[7]].concat());
+        let later_than_any = URL_SAFE_NO_PAD.encode([255; 56]);
+        for wrong in ["", "x", &text[1..], &format!("{text}="), &longer, &later_than_any] {
             assert!(parse(wrong).is_none(), "{wrong}");
         }
     }

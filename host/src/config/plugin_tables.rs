@@ -23,7 +23,13 @@ impl Config {
         }
         let mut problems = Problems::default();
         let mut table = match self.plugin_entry(name) {
-            Some(entry) => self.json(&entry.node, &name.path(), &mut problems),
+            Some(entry) => {
+                let table = self.json(&entry.node, &name.path(), &mut problems);
+                if table.as_ref().is_some_and(|table| !table.is_object()) {
+                    problems.push(self.at(entry.key_at, &name.path(), "must be a table"));
+                }
+                table.filter(Json::is_object)
+            }
             None => Some(Json::Object(Map::new())),
         };
         if let Some(table) = &mut table {

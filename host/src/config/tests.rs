@@ -37,6 +37,15 @@ fn defaults_are_closed_and_paths_start_from_the_file() {
 }
 
 #[test]
+fn what_a_plugin_is_handed_is_a_table() {
+    for text in ["mfa = 3\n", "mfa = \"x\"\n", "mfa = []\n", "mfa = { env = \"SMTP_PASSWORD\" }\n"] {
+        let (config, _) = examined(&format!("{text}{LEAST}"));
+        let said = config.expect("a configuration").plugin_table("mfa").expect_err("a problem").to_string();
+        assert!(said.contains("must be a table"), "{text}: {said}");
+    }
+}
+
+#[test]
 fn a_path_that_climbs_leads_to_the_same_folder() {
     let folder = Folder::new();
     folder.file("c.toml", LEAST);
