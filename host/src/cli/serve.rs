@@ -18,7 +18,7 @@ use tokio::{
 /// What makes the loader run code that no pin names.
 const PRELOADS: [&str; 3] = ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"];
 /// More threads than cores: calls into plugins and the store run on them, and some may hang.
-const SPARE: usize = 4;
+const SPARE: usize = 2;
 /// Descriptors beside those of connections: the store's files, listeners, the loader's.
 const DESCRIPTORS: u64 = 256;
 /// Few ask for metrics, and who does is not waited for at the end.
