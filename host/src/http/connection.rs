@@ -43,7 +43,35 @@ pub(super) async fn serve<S>(
 {
     let flow = Flow::new();
     let waits = Waits { head: limits.head_timeout, idle: limits.idle_timeout, write: limits.write_timeout };
-    let wire = Wire::new(stream, flow.clone(), waits);
+    let mut wire = Wire::new(stream, flow.clone(), waits);
+    let begun = tokio::select! {
+        begun = wire.begun() => begun,
+        _ = closing.wait_for(|closing| *closing) => Ok(false),
+    };
+    let (stream, unread) = match begun {
+        // The parser and its buffers are 20 KiB. Whoever says nothing does not get them.
+        Ok(true) => Box::pin(parse(wire, flow, peer, limits, app, closing)).await,
+        Ok(false) => (wire.into_stream(), false),
+        Err(error) => {
+            tracing::debug!(target: "countersign::http", %peer, %error, "connection ended");
+            (wire.into_stream(), false)
+        }
+    };
+    close(stream, unread).await;
+}
+
+/// Answers what the client sends, to the end. Gives back the stream, and whether bytes were left on it.
+async fn parse<S>(
+    wire: Wire<S>,
+    flow: Flow,
+    peer: IpAddr,
+    limits: ServerLimits,
+    app: watch::Receiver<Arc<App>>,
+    mut closing: watch::Receiver<bool>,
+) -> (S, bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let address: Arc<str> = peer.to_string().into();
     let service = {
         let flow = flow.clone();
@@ -79,7 +107,7 @@ pub(super) async fn serve<S>(
     if let Some(Err(error)) = ended {
         tracing::debug!(target: "countersign::http", %peer, %error, "connection ended");
     }
-    close(connection.into_parts().io.into_stream(), refused || flow.has_unread_body()).await;
+    (connection.into_parts().io.into_stream(), refused || flow.has_unread_body())
 }
 
 /// Answers the request that was begun, if one was. `None` when there was none, though a head may have started.
@@ -109,7 +137,7 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(stream: S, unread: bool) {
         return;
     }
     let lingering = async {
-        let mut left = [0; 1 << 10];
+        let mut left = vec![0; 1 << 10];
         for _ in 0..LINGER_BYTES / left.len() {
             if !matches!(stream.read(&mut left).await, Ok(1..)) {
                 return;

@@ -124,9 +124,9 @@ impl Server {
             };
             // Answers are small and complete: waiting for more to send would only delay them.
             let _ = stream.set_nodelay(true);
-            let serving = connection::serve(stream, address, self.limits, app.clone(), close.clone());
+            let (limits, app, close) = (self.limits, app.clone(), close.clone());
             connections.spawn(async move {
-                serving.await;
+                connection::serve(stream, address, limits, app, close).await;
                 drop(slot);
             });
         }

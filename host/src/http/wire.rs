@@ -2,7 +2,7 @@
 use super::flow::{Flow, Wait, Waits};
 use hyper::rt::ReadBufCursor;
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io,
     mem::MaybeUninit,
     pin::Pin,
@@ -60,6 +60,30 @@ impl<S> Wire<S> {
     }
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Waits until the client has sent something; `false` when it has nothing to say.
+    pub(super) async fn begun(&mut self) -> io::Result<bool> {
+        poll_fn(|cx| {
+            let mut space = [MaybeUninit::uninit(); PIECE];
+            let mut piece = ReadBuf::uninit(&mut space);
+            ready!(self.poll_piece(cx, &mut piece))?;
+            self.withheld.extend_from_slice(piece.filled());
+            Poll::Ready(Ok(!self.withheld.is_empty()))
+        })
+        .await
+    }
+
+    /// What the socket has, or the end of the wait for it.
+    fn poll_piece(&mut self, cx: &mut Context<'_>, piece: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(outcome) = Pin::new(&mut self.stream).poll_read(cx, piece) {
+            return Poll::Ready(outcome);
+        }
+        let Some((of, wait)) = self.flow.wait(&self.waits) else { return Poll::Pending };
+        ready!(self.reading.poll(of, wait, cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Wire<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -80,21 +104,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Wire<S> {
         let mut space = [MaybeUninit::uninit(); PIECE];
         let space_len = space.len().min(out.remaining());
         let mut piece = ReadBuf::uninit(&mut space[..space_len]);
-        match Pin::new(&mut wire.stream).poll_read(cx, &mut piece) {
-            Poll::Ready(outcome) => {
-                outcome?;
-                let bytes = piece.filled();
-                let taken = if bytes.is_empty() { 0 } else { wire.flow.pass(bytes)? };
-                out.put_slice(&bytes[..taken]);
-                wire.withheld.extend_from_slice(&bytes[taken..]);
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending => {
-                let Some((of, wait)) = wire.flow.wait(&wire.waits) else { return Poll::Pending };
-                ready!(wire.reading.poll(of, wait, cx));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-        }
+        ready!(wire.poll_piece(cx, &mut piece))?;
+        let bytes = piece.filled();
+        let taken = if bytes.is_empty() { 0 } else { wire.flow.pass(bytes)? };
+        out.put_slice(&bytes[..taken]);
+        wire.withheld.extend_from_slice(&bytes[taken..]);
+        Poll::Ready(Ok(()))
     }
 }
 
