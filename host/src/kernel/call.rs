@@ -8,68 +8,31 @@ use super::{
     audit::{self, Origin},
     clock::Clock,
     hashing::{Cost, Job, Lane},
-    keys, outbox,
+    outbox,
     place::{HOST, Place},
-    seal::Seal,
     token,
 };
 use countersign_plugin_api::{
-    Batch, Caller, Claims, Draft, Event, Expect, Found, Keys, MAX_OPS, Page, Problem, Refusal, Secret,
-    StoreError, Time, Token,
+    Caller, Claims, Draft, Event, Found, Keys, Page, Problem, Refusal, Secret, StoreError, Time, Token,
 };
-use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use sha2::{Digest, Sha256};
 use std::{
     cell::{OnceCell, RefCell},
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     ops::Deref,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
-use zeroize::Zeroizing;
+
+mod memo;
+mod outcome;
+
+pub(super) use memo::Memo;
+pub(super) use outcome::Aftermath;
 
 /// The decoys of one group: enough that calls at the same time hardly meet in one, and no more than a few pages.
 const DECOYS: u8 = 64;
 const MINUTE: Duration = Duration::from_mins(1);
-
-/// What lasts over the attempts of one call: the seed of its random bytes, and the hashes it asked for.
-pub(super) struct Memo {
-    /// Drawn when the first byte is asked for, which no session check does.
-    seed: OnceLock<Zeroizing<[u8; 32]>>,
-    hashes: Mutex<HashMap<[u8; 32], [u8; 32]>>,
-}
-
-impl Memo {
-    pub(super) fn new() -> Self {
-        Self { seed: OnceLock::new(), hashes: Mutex::default() }
-    }
-    fn seed(&self) -> [u8; 32] {
-        let draw = || {
-            let mut seed = Zeroizing::new([0; 32]);
-            keys::fill(&mut *seed);
-            seed
-        };
-        **self.seed.get_or_init(draw)
-    }
-    pub(super) fn remember(&self, job: &Job, hashes: Vec<[u8; 32]>) {
-        let mut known = self.hashes.lock();
-        for (secret, hash) in job.secrets.iter().zip(hashes) {
-            known.insert(fingerprint(secret.expose(), &job.salt, job.cost), hash);
-        }
-    }
-}
-
-/// Which hash this is; not stored, and gone with the call.
-fn fingerprint(secret: &[u8], salt: &[u8], cost: Cost) -> [u8; 32] {
-    let numbers =
-        [cost.memory, cost.iterations, cost.parallelism, u32::try_from(salt.len()).unwrap_or(u32::MAX)];
-    let mut digest = Sha256::new();
-    numbers.iter().for_each(|n| digest.update(n.to_be_bytes()));
-    digest.update(salt);
-    digest.update(secret);
-    digest.finalize().into()
-}
 
 /// A record as it was read, or as it is to be written. Whoever asks for it again within a call shares it; it is wiped with
 /// the last of them.
@@ -140,23 +103,6 @@ struct State {
     ended: Vec<String>,
     /// A session row whose activity is worth recording when nothing else is written.
     touch: Option<(Vec<u8>, Value, Time)>,
-}
-
-/// What is to be done when a batch is durable.
-#[derive(Default)]
-pub(super) struct Aftermath {
-    /// The keys of messages to be sent.
-    pub(super) outgoing: Vec<Vec<u8>>,
-    /// Whether somebody has asked for a message, to whomever.
-    pub(super) asked: bool,
-    /// The keys of events that were written.
-    pub(super) events: Vec<Vec<u8>>,
-    /// What happened in them, and whether it succeeded.
-    pub(super) named: Vec<(String, bool)>,
-    /// Sessions that were made, by the label that counts them.
-    pub(super) sessions: Vec<&'static str>,
-    /// Events that are counted.
-    pub(super) counted: Vec<(String, bool)>,
 }
 
 /// One attempt.
@@ -440,11 +386,8 @@ impl<'k> Call<'k> {
 
     /// Peppered Argon2id hashes. The first time it refuses, and the call is tried again when they are ready.
     pub(crate) fn hash(&self, secrets: &[&[u8]], salt: &[u8], cost: Cost) -> Result<Vec<[u8; 32]>, Refusal> {
-        let known = self.memo.hashes.lock();
-        let hashes: Option<Vec<[u8; 32]>> = secrets
-            .iter()
-            .map(|secret| known.get(&fingerprint(secret, salt, cost)).map(|hash| self.kernel.pepper(hash)))
-            .collect();
+        let hash = |secret: &&[u8]| Some(self.kernel.pepper(&self.memo.hash_of(secret, salt, cost)?));
+        let hashes: Option<Vec<[u8; 32]>> = secrets.iter().map(hash).collect();
         if let Some(hashes) = hashes {
             return Ok(hashes);
         }
@@ -470,62 +413,6 @@ impl<'k> Call<'k> {
 
     pub(super) fn take_pending(&self) -> Option<Job> {
         self.state.borrow_mut().pending.take()
-    }
-
-    /// The conditional batch that this attempt amounts to, unless it writes nothing; and what follows from it.
-    pub(super) fn into_batch(self) -> Result<(Option<Batch>, Aftermath), Refusal> {
-        let state = self.state.into_inner();
-        if state.writes.is_empty() && state.rows.iter().all(|row| row.decoy) {
-            return Ok((None, Aftermath { counted: state.counted, ..Aftermath::default() }));
-        }
-        let mut batch = Batch::new(self.now);
-        let seal = &self.kernel.seal;
-        let put = |batch: &mut Batch, key: &[u8], expect, value: &[u8], expires_at| {
-            batch.put_with(key, expect, expires_at, Seal::len(value.len()), |out| seal.seal(key, value, out));
-        };
-        let seen = |key: &Vec<u8>| match state.reads.get(key) {
-            Some(Some(seen)) => Expect::Version(seen.version),
-            _ => Expect::Absent,
-        };
-        for (key, write) in &state.writes {
-            match write {
-                Write::Put { value, expires_at, blind } => {
-                    let expect = if *blind { Expect::Any } else { seen(key) };
-                    put(&mut batch, key, expect, value, *expires_at);
-                }
-                Write::Delete => batch.delete(key, seen(key)),
-            }
-        }
-        for key in state.reads.keys().filter(|key| !state.writes.contains_key(*key)) {
-            batch.require(key, seen(key));
-        }
-        for row in &state.rows {
-            let expect = if row.decoy { Expect::Any } else { Expect::Absent };
-            put(&mut batch, &row.key, expect, &row.value, row.expires_at);
-        }
-        if self.kernel.clock.mark_is_due(self.now) && batch.len() < MAX_OPS {
-            let key = self.kernel.clock_key();
-            put(&mut batch, &key, Expect::Any, &self.now.secs().to_be_bytes(), Time::NEVER);
-        }
-        if batch.is_within_bounds() {
-            let State { outgoing, asked, events, named, sessions, counted, .. } = state;
-            Ok((Some(batch), Aftermath { outgoing, asked, events, named, sessions, counted }))
-        } else {
-            Err(Refusal::new(Problem::PluginFault).because("a decision is larger than a batch may be"))
-        }
-    }
-
-    /// The activity of the session that only read, as a batch of its own.
-    pub(super) fn touched(&self) -> Option<Batch> {
-        let mut state = self.state.borrow_mut();
-        let (key, value, expires_at) = state.touch.take()?;
-        let version = state.reads.get(&key)?.as_ref()?.version;
-        let mut batch = Batch::new(self.now);
-        let len = Seal::len(value.len());
-        batch.put_with(&key, Expect::Version(version), expires_at, len, |out| {
-            self.kernel.seal.seal(&key, &value, out);
-        });
-        Some(batch)
     }
 
     /// The key of one of the host's own records.

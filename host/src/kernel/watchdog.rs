@@ -134,20 +134,28 @@ pub(super) struct Spared {
 impl Spared {
     /// At once, or not: a store that waits on a network would keep a thread for long.
     pub(super) fn now(latency: Latency) -> Option<Self> {
-        if latency == Latency::Waits {
-            return None;
-        }
-        let Some(threads) = THREADS.get() else { return Some(Self { _thread: None }) };
-        threads.try_acquire().ok().map(|thread| Self { _thread: Some(thread) })
+        Self::now_of(THREADS.get(), latency)
     }
 
     /// As soon as there is one.
     pub(super) async fn soon(latency: Latency) -> Option<Self> {
-        let at_once = Self::now(latency);
+        Self::soon_of(THREADS.get(), latency).await
+    }
+
+    fn now_of(threads: Option<&'static Semaphore>, latency: Latency) -> Option<Self> {
+        if latency == Latency::Waits {
+            return None;
+        }
+        let Some(threads) = threads else { return Some(Self { _thread: None }) };
+        threads.try_acquire().ok().map(|thread| Self { _thread: Some(thread) })
+    }
+
+    async fn soon_of(threads: Option<&'static Semaphore>, latency: Latency) -> Option<Self> {
+        let at_once = Self::now_of(threads, latency);
         if at_once.is_some() || latency == Latency::Waits {
             return at_once;
         }
-        let thread = tokio::time::timeout(PATIENCE, THREADS.get()?.acquire()).await.ok()?.ok()?;
+        let thread = tokio::time::timeout(PATIENCE, threads?.acquire()).await.ok()?.ok()?;
         Some(Self { _thread: Some(thread) })
     }
 }
@@ -282,30 +290,40 @@ impl Drop for Entered {
 mod tests {
     use super::*;
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-    async fn all_threads_but_one_are_spared_and_whoever_finds_none_waits_a_while() {
-        start().expect("a watchdog");
-        let quick = || Spared::now(Latency::Quick);
-        assert!(Spared::now(Latency::Waits).is_none() && Spared::soon(Latency::Waits).await.is_none());
-        let (first, second) = (quick().expect("one of two"), quick().expect("two of two"));
-        assert!(quick().is_none() && Spared::soon(Latency::Quick).await.is_none(), "none comes back");
+    #[tokio::test]
+    async fn whoever_finds_no_thread_spared_waits_a_while() {
+        // Threads of its own: other tests make attempts meanwhile.
+        static TWO: Semaphore = Semaphore::const_new(2);
+        let now = |latency| Spared::now_of(Some(&TWO), latency);
+        let soon = |latency| Spared::soon_of(Some(&TWO), latency);
+        assert!(now(Latency::Waits).is_none() && soon(Latency::Waits).await.is_none());
+        let (first, second) =
+            (now(Latency::Quick).expect("one of two"), now(Latency::Quick).expect("two of two"));
+        assert!(now(Latency::Quick).is_none() && soon(Latency::Quick).await.is_none(), "none comes back");
 
-        let next = tokio::spawn(Spared::soon(Latency::Quick));
+        let next = tokio::spawn(soon(Latency::Quick));
         tokio::task::yield_now().await;
         drop(first);
         // Whoever waited has it, or has given up meanwhile on a busy machine.
         let third = next.await.expect("no panic");
-        assert_eq!(quick().is_none(), third.is_some());
+        assert_eq!(now(Latency::Quick).is_none(), third.is_some());
         drop((second, third));
-        assert!([quick(), quick()].iter().all(Option::is_some), "what an attempt kept is given back");
+        let both = [now(Latency::Quick), now(Latency::Quick)];
+        assert!(both.iter().all(Option::is_some), "what an attempt kept is given back");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
     async fn an_attempt_without_a_thread_runs_on_the_thread_that_asks_and_gives_its_place_back() {
         start().expect("a watchdog");
         let asks = thread::current().id();
-        let ran = attempt(None, || thread::current().id());
-        assert_eq!(ran.expect("in time"), asks);
-        assert_eq!(WATCH.taken.load(Relaxed), 0);
+        let (ran, place) = attempt(None, || (thread::current().id(), HERE.get())).expect("in time");
+        assert_eq!(ran, asks);
+        // Other tests make attempts meanwhile, and may take the same place.
+        let (place, since) = (place.expect("an attempt has a place"), std::time::Instant::now());
+        while WATCH.taken.load(Relaxed) & 1 << place != 0 {
+            assert!(since.elapsed() < DEADLINE, "the place is still taken");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(HERE.get(), None);
     }
 }
