@@ -44,70 +44,88 @@ pub(super) async fn serve<S>(
     let flow = Flow::new();
     let waits = Waits { head: limits.head_timeout, idle: limits.idle_timeout, write: limits.write_timeout };
     let mut wire = Wire::new(stream, flow.clone(), waits);
-    let begun = tokio::select! {
-        begun = wire.begun() => begun,
-        _ = closing.wait_for(|closing| *closing) => Ok(false),
-    };
-    let (stream, unread) = match begun {
-        // The parser and its buffers are 20 KiB. Whoever says nothing does not get them.
-        Ok(true) => Box::pin(parse(wire, flow, peer, limits, app, closing)).await,
-        Ok(false) => (wire.into_stream(), false),
-        Err(error) => {
+    let client =
+        Client { peer, address: peer.to_string().into(), body_timeout: limits.body_timeout, flow, app };
+    let (stream, unread) = loop {
+        let begun = tokio::select! {
+            begun = wire.begun() => begun,
+            _ = closing.wait_for(|closing| *closing) => Ok(false),
+        };
+        if let Err(error) = &begun {
             tracing::debug!(target: "countersign::http", %peer, %error, "connection ended");
-            (wire.into_stream(), false)
+        }
+        if !matches!(begun, Ok(true)) {
+            break (wire.into_stream(), false);
+        }
+        // The parser and its buffers are 20 KiB. Whoever says nothing, or nothing more for a while, does not keep them.
+        match Box::pin(client.answer(wire, &mut closing)).await {
+            End::Idle(between) => wire = between,
+            End::Over { stream, unread } => break (stream, unread),
         }
     };
     close(stream, unread).await;
 }
 
-/// Answers what the client sends, to the end. Gives back the stream, and whether bytes were left on it.
-async fn parse<S>(
-    wire: Wire<S>,
-    flow: Flow,
+/// What became of a connection.
+enum End<S> {
+    /// All that was asked is answered, and nothing more was asked for a while.
+    Idle(Wire<S>),
+    /// It is to be closed. Bytes may be left on it.
+    Over { stream: S, unread: bool },
+}
+
+/// Who is at the other end, and what answers.
+struct Client {
     peer: IpAddr,
-    limits: ServerLimits,
+    address: Arc<str>,
+    body_timeout: Duration,
+    flow: Flow,
     app: watch::Receiver<Arc<App>>,
-    mut closing: watch::Receiver<bool>,
-) -> (S, bool)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let address: Arc<str> = peer.to_string().into();
-    let service = {
-        let flow = flow.clone();
-        service_fn(move |request: Request<Incoming>| {
-            let (serving, framing) = flow.begin(request.headers(), request.body().size_hint().exact());
-            let (address, body_timeout) = (address.clone(), limits.body_timeout);
-            let arrival = Arrival { socket: peer, address, framing, body_timeout };
+}
+
+impl Client {
+    /// Answers what was begun, and what follows soon.
+    async fn answer<S>(&self, wire: Wire<S>, closing: &mut watch::Receiver<bool>) -> End<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request: Request<Incoming>| {
+            let (serving, framing) = self.flow.begin(request.headers(), request.body().size_hint().exact());
+            let (address, body_timeout) = (self.address.clone(), self.body_timeout);
+            let arrival = Arrival { socket: self.peer, address, framing, body_timeout };
             // A reload puts another application in place; a request keeps the one it began with.
-            let app = Arc::clone(&app.borrow());
+            let app = Arc::clone(&self.app.borrow());
             async move {
                 let response = app.handle(arrival, request).await;
                 drop(serving);
                 Ok::<_, Infallible>(response)
             }
-        })
-    };
-    let mut connection = http1::Builder::new()
-        .half_close(true) // what was begun is carried out, also for a client that has stopped sending
-        .header_read_timeout(None) // the wire has its own
-        .max_header_size(MAX_HEAD)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(wire, service);
+        });
+        let mut connection = http1::Builder::new()
+            .half_close(true) // what was begun is carried out, also for a client that has stopped sending
+            .header_read_timeout(None) // the wire has its own
+            .max_header_size(MAX_HEAD)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(wire, service);
 
-    let ended = tokio::select! {
-        ended = &mut connection => Some(ended),
-        _ = closing.wait_for(|closing| *closing) => None,
-    };
-    let ended = match ended {
-        Some(ended) => Some(ended),
-        None => drain(&mut connection, &flow).await,
-    };
-    let refused = matches!(&ended, Some(Err(error)) if error.is_parse());
-    if let Some(Err(error)) = ended {
-        tracing::debug!(target: "countersign::http", %peer, %error, "connection ended");
+        let ended = tokio::select! {
+            ended = &mut connection => Some(ended),
+            _ = closing.wait_for(|closing| *closing) => None,
+        };
+        let ended = match ended {
+            Some(ended) => Some(ended),
+            None => drain(&mut connection, &self.flow).await,
+        };
+        let wire = connection.into_parts().io;
+        if wire.is_idle() {
+            return End::Idle(wire);
+        }
+        let refused = matches!(&ended, Some(Err(error)) if error.is_parse());
+        if let Some(Err(error)) = ended {
+            tracing::debug!(target: "countersign::http", peer = %self.peer, %error, "connection ended");
+        }
+        End::Over { stream: wire.into_stream(), unread: refused || self.flow.has_unread_body() }
     }
-    (connection.into_parts().io.into_stream(), refused || flow.has_unread_body())
 }
 
 /// Answers the request that was begun, if one was. `None` when there was none, though a head may have started.

@@ -92,7 +92,8 @@ impl Flow {
         self.0.lock().pass(bytes)
     }
 
-    /// What is waited for while no byte comes, and how long; nothing while a handler has the request.
+    /// What is waited for while no byte comes, and how long; nothing while a handler has the request, or the client an answer
+    /// to take.
     pub(super) fn wait(&self, waits: &Waits) -> Option<(Wait, Duration)> {
         self.0.lock().wait(waits)
     }
@@ -182,7 +183,7 @@ impl State {
     fn wait(&self, waits: &Waits) -> Option<(Wait, Duration)> {
         let between = self.next == Next::Head && self.head.is_empty();
         match () {
-            () if self.serving => None,
+            () if self.serving || self.stalled => None,
             () if between && self.begun > 0 => Some(((self.begun, true), waits.idle)),
             () => Some(((self.begun, false), waits.head)),
         }
@@ -274,6 +275,9 @@ mod tests {
         let serving = flow.begin(&HeaderMap::new(), None).0;
         assert_eq!(wait(), None, "a handler takes the time it takes");
         drop(serving);
+        flow.stalled(true);
+        assert_eq!(wait(), None, "then the answer is taken");
+        flow.stalled(false);
         assert_eq!(wait(), Some(((1, true), idle)), "then it may be idle");
         flow.pass(b"G").unwrap();
         assert_eq!(wait(), Some(((1, false), head)), "until a byte has come");

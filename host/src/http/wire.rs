@@ -16,6 +16,8 @@ use tokio::{
 
 /// Bytes taken from the socket at once.
 const PIECE: usize = 8 << 10;
+/// How long the parser is kept for a client that has been answered: to make another costs a twentieth of a request.
+const LULL: Duration = Duration::from_secs(1);
 
 /// The end of a wait, set anew when the wait is another.
 #[derive(Default)]
@@ -46,6 +48,8 @@ pub(super) struct Wire<S> {
     waits: Waits,
     /// Received, and not yet due.
     withheld: Vec<u8>,
+    /// Answered, and silent since then for a [`LULL`].
+    idle: bool,
     reading: Deadline,
     writing: Deadline,
 }
@@ -53,33 +57,49 @@ pub(super) struct Wire<S> {
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, flow: Flow, waits: Waits) -> Self {
         let (reading, writing) = (Deadline::default(), Deadline::default());
-        Self { stream, flow, waits, withheld: Vec::new(), reading, writing }
+        Self { stream, flow, waits, withheld: Vec::new(), idle: false, reading, writing }
     }
     pub(super) fn into_stream(self) -> S {
         self.stream
     }
+    /// Nothing is under way, and nothing was for a while.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    /// Waits until the client has sent something; `false` when it has nothing to say.
+    /// Waits until the client has sent something; `false` when it has nothing to say any more.
     pub(super) async fn begun(&mut self) -> io::Result<bool> {
+        let left = if std::mem::take(&mut self.idle) {
+            self.reading.clear();
+            self.waits.idle.saturating_sub(LULL)
+        } else {
+            self.waits.idle
+        };
         poll_fn(|cx| {
             let mut space = [MaybeUninit::uninit(); PIECE];
             let mut piece = ReadBuf::uninit(&mut space);
-            ready!(self.poll_piece(cx, &mut piece))?;
+            ready!(self.poll_piece(cx, &mut piece, left))?;
             self.withheld.extend_from_slice(piece.filled());
             Poll::Ready(Ok(!self.withheld.is_empty()))
         })
         .await
     }
 
-    /// What the socket has, or the end of the wait for it.
-    fn poll_piece(&mut self, cx: &mut Context<'_>, piece: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// What the socket has, or the end of the wait for it. `idle` is how long it may be between two requests.
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: &mut ReadBuf<'_>,
+        idle: Duration,
+    ) -> Poll<io::Result<()>> {
         if let Poll::Ready(outcome) = Pin::new(&mut self.stream).poll_read(cx, piece) {
             return Poll::Ready(outcome);
         }
-        let Some((of, wait)) = self.flow.wait(&self.waits) else { return Poll::Pending };
+        let Some((of, wait)) = self.flow.wait(&Waits { idle, ..self.waits }) else { return Poll::Pending };
         ready!(self.reading.poll(of, wait, cx));
+        self.idle = of.1;
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -104,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Wire<S> {
         let mut space = [MaybeUninit::uninit(); PIECE];
         let space_len = space.len().min(out.remaining());
         let mut piece = ReadBuf::uninit(&mut space[..space_len]);
-        ready!(wire.poll_piece(cx, &mut piece))?;
+        ready!(wire.poll_piece(cx, &mut piece, LULL.min(wire.waits.idle)))?;
         let bytes = piece.filled();
         let taken = if bytes.is_empty() { 0 } else { wire.flow.pass(bytes)? };
         out.put_slice(&bytes[..taken]);
@@ -141,8 +161,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Wire<S> {
         let flushed = Pin::new(&mut wire.stream).poll_flush(cx);
         wire.unless_stalled(flushed, cx)
     }
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    /// The end of a parser is not the end of its connection.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()

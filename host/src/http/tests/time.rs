@@ -39,6 +39,44 @@ async fn slow_clients_are_closed_when_their_time_is_up() {
     }
 }
 
+/// Asks, and reads the whole answer.
+async fn ask(client: &mut DuplexStream, path: &str, length: usize) -> String {
+    client.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+    // Whoever takes its time to read is no less a client.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut answer = Vec::new();
+    let is_whole = |answer: &[u8]| {
+        let head = answer.windows(4).position(|end| end == b"\r\n\r\n");
+        head.is_some_and(|head| answer.len() == head + 4 + length)
+    };
+    while !is_whole(&answer) {
+        assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0, "{}", answer.escape_ascii());
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_silent_for_a_while_is_as_good_as_before() {
+    let (mut client, serving) = pipe_of(ServerLimits::default(), 1 << 10);
+    for silent in [0, 1, 2, 30, 65, 0] {
+        assert_eq!(statuses(&ask(&mut client, "/page", 20 << 10).await), ["200"], "before {silent} s");
+        assert_eq!(statuses(&ask(&mut client, "/which", 3).await), ["200"]);
+        tokio::time::sleep(Duration::from_secs(silent)).await;
+    }
+    let begin = tokio::time::Instant::now();
+    serving.await.unwrap();
+    assert_eq!(begin.elapsed().as_secs(), 70, "75 s after the last answer, 5 of which the client took");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_says_nothing_takes_a_kilobyte() {
+    let (_client, server) = duplex(1);
+    let (_keep, closing) = watch::channel(false);
+    let (peer, limits) = ("127.0.0.1".parse().unwrap(), ServerLimits::default());
+    let serving = connection::serve(server, peer, limits, routes().apps, closing);
+    assert!(size_of_val(&serving) <= 1 << 10, "{} bytes", size_of_val(&serving));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_crumb_now_and_then_does_not_prolong_a_head() {
     let begin = tokio::time::Instant::now();
