@@ -125,8 +125,13 @@ fn sealed(bytes: &[u8]) -> io::Result<File> {
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
+    hex_digits(bytes).collect()
+}
+
+/// The same, one by one.
+pub(super) fn hex_digits(bytes: &[u8]) -> impl Iterator<Item = char> {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
+    digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
 }
 
 #[cfg(test)]

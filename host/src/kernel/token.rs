@@ -2,9 +2,8 @@
 use super::keys::{Ring, Role};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_plugin_api::{Claims, Time, Token};
-use hmac::{Hmac, Mac};
+use hmac::Mac;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 
 #[cfg(any(fuzzing, test))]
 pub(super) mod fuzzing;
@@ -23,14 +22,6 @@ struct Payload<'a> {
     expires_at: u64,
 }
 
-fn mac(ring: &Ring, kid: Option<&str>, purpose: &str) -> Option<(String, Hmac<Sha256>)> {
-    let key = match kid {
-        None => ring.active(Role::Token)?,
-        Some(kid) => ring.keys().iter().find(|key| key.role() == Role::Token && key.kid_text() == kid)?,
-    };
-    Some((key.kid_text(), key.signer(purpose)))
-}
-
 /// Signs a token; `None` when the ring has no key for it or a claim is too long.
 pub(super) fn sign(ring: &Ring, audience: &str, claims: &Claims, now: Time) -> Option<String> {
     let payload = postcard::to_stdvec(&Payload {
@@ -43,12 +34,17 @@ pub(super) fn sign(ring: &Ring, audience: &str, claims: &Claims, now: Time) -> O
         expires_at: claims.expires_at.secs(),
     })
     .ok()?;
-    let (kid, mut mac) = mac(ring, None, &claims.purpose)?;
-    let mut token = format!("v1.{kid}.{}", URL_SAFE_NO_PAD.encode(payload));
+    signed(ring, &claims.purpose, &payload).filter(|token| token.len() <= MAX_TOKEN)
+}
+
+fn signed(ring: &Ring, purpose: &str, payload: &[u8]) -> Option<String> {
+    let key = ring.active(Role::Token)?;
+    let mut token = format!("v1.{}.{}", key.kid_text(), URL_SAFE_NO_PAD.encode(payload));
+    let mut mac = key.signer(purpose);
     mac.update(token.as_bytes());
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(mac.finalize().into_bytes(), &mut token);
-    (token.len() <= MAX_TOKEN).then_some(token)
+    Some(token)
 }
 
 /// Opens a token of that purpose and audience. The signature is over the text itself, so there is one
@@ -59,7 +55,8 @@ pub(super) fn open(ring: &Ring, audience: &str, purpose: &str, token: &str, now:
     }
     let (signed, tag) = token.rsplit_once('.')?;
     let (kid, payload) = signed.strip_prefix("v1.")?.split_once('.')?;
-    let (_, mut mac) = mac(ring, Some(kid), purpose)?;
+    let mut mac =
+        ring.keys().iter().find(|key| key.role() == Role::Token && key.is_called(kid))?.signer(purpose);
     mac.update(signed.as_bytes());
     mac.verify_slice(&URL_SAFE_NO_PAD.decode(tag).ok()?).ok()?;
     let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;

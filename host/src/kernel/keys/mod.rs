@@ -115,6 +115,9 @@ impl Key {
     pub fn kid_text(&self) -> String {
         super::loader::hex(&self.kid)
     }
+    pub(super) fn is_called(&self, kid: &str) -> bool {
+        super::loader::hex_digits(&self.kid).eq(kid.chars())
+    }
     /// What it is for.
     pub fn role(&self) -> Role {
         self.role
