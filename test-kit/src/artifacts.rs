@@ -1,6 +1,6 @@
 //! The binary and the plugin libraries: built once, and found again.
 use crate::project::{beside, cargo, metadata, root, run, target_dir};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::Value;
 use std::{
     env, fs,
@@ -83,24 +83,41 @@ fn libraries(examples: bool) -> Result<Vec<String>> {
 }
 
 /// Builds all that the tests run, in one go: what packages share is built with the features that any of them asks
-/// for, so that whoever builds them one by one builds most of it several times. The product is laid out in a directory
-/// of its own, without the [`examples`], and those where [`example`] finds them.
+/// for, so that whoever builds them one by one builds most of it several times.
 pub fn everything() -> Result<Artifacts> {
     run(cargo().args(["build", "--workspace", "--all-targets"]).stdout(Stdio::null()))?;
     let target = target_dir()?;
-    let place = |dir: PathBuf, files: Vec<String>| -> Result<PathBuf> {
-        fs::create_dir_all(&dir)?;
-        for file in files {
-            let (from, to) = (target.join("debug").join(&file), dir.join(&file));
-            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+    lay_out(&target.join("debug"), &examples_dir(&target), &libraries_of(&examples()?))?;
+    product("debug")
+}
+
+/// The product as cargo has built it, in a directory of its own: beside what cargo builds may lie [`examples`].
+fn product(profile: &str) -> Result<Artifacts> {
+    let target = target_dir()?;
+    let dir = target.join("product").join(profile);
+    let files = [vec!["countersign".to_owned()], libraries_of(&plugins()?)].concat();
+    lay_out(&target.join(profile), &dir, &files)?;
+    Ok(Artifacts { dir })
+}
+
+fn libraries_of(packages: &[String]) -> Vec<String> {
+    packages.iter().map(|package| library(package)).collect()
+}
+
+/// Links files of one directory into another. Others may do so at the same time, and use what lies there.
+fn lay_out(from: &Path, to: &Path, files: &[String]) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for file in files {
+        let (built, placed) = (from.join(file), to.join(file));
+        let link = to.join(format!(".{file}.{}", std::process::id()));
+        fs::hard_link(&built, &link).with_context(|| format!("cannot link {}", built.display()))?;
+        fs::rename(&link, &placed)?;
+        // Two names of one file are left as they are.
+        if link.exists() {
+            fs::remove_file(&link)?;
         }
-        Ok(dir)
-    };
-    let libraries =
-        |packages: Vec<String>| packages.iter().map(|package| library(package)).collect::<Vec<_>>();
-    place(examples_dir(&target), libraries(examples()?))?;
-    let product = [vec!["countersign".to_owned()], libraries(plugins()?)].concat();
-    Ok(Artifacts { dir: place(target.join("product"), product)? })
+    }
+    Ok(())
 }
 
 /// Builds the [`examples`] alone.
@@ -119,7 +136,7 @@ fn examples_dir(target: &Path) -> PathBuf {
     target.join("examples/debug")
 }
 
-/// Builds the binary and the plugin libraries.
+/// Builds the binary and the plugin libraries, and nothing else.
 pub fn build(release: bool) -> Result<Artifacts> {
     let mut command = cargo();
     command.args(["build", "--package", "countersign-host"]);
@@ -131,9 +148,7 @@ pub fn build(release: bool) -> Result<Artifacts> {
     }
     // Cargo talks on stderr; what a test or a script reads is on stdout.
     run(command.stdout(Stdio::null()))?;
-    let built = Artifacts { dir: target_dir()?.join(if release { "release" } else { "debug" }) };
-    ensure!(built.binary().is_file(), "cargo built no {}", built.binary().display());
-    Ok(built)
+    product(if release { "release" } else { "debug" })
 }
 
 #[cfg(test)]
