@@ -98,9 +98,11 @@ impl Flow {
         self.0.lock().wait(waits)
     }
 
-    /// Whether an answer waits for the client to take it.
-    pub(super) fn stalled(&self, stalled: bool) {
-        self.0.lock().stalled = stalled;
+    /// Whether an answer waits for the client to take it. Answers which one that is.
+    pub(super) fn stalled(&self, stalled: bool) -> Wait {
+        let mut state = self.0.lock();
+        state.stalled = stalled;
+        (state.begun, false)
     }
 
     /// No request is being answered.

@@ -52,12 +52,14 @@ pub(super) struct Wire<S> {
     idle: bool,
     reading: Deadline,
     writing: Deadline,
+    /// Of one answer, from when the client was first waited for.
+    taking: Deadline,
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, flow: Flow, waits: Waits) -> Self {
-        let (reading, writing) = (Deadline::default(), Deadline::default());
-        Self { stream, flow, waits, withheld: Vec::new(), idle: false, reading, writing }
+        let [reading, writing, taking] = [(); 3].map(|()| Deadline::default());
+        Self { stream, flow, waits, withheld: Vec::new(), idle: false, reading, writing, taking }
     }
     pub(super) fn into_stream(self) -> S {
         self.stream
@@ -134,18 +136,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Wire<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    /// Nobody waits for ever for a client that does not read its answer.
+    /// Nobody waits for ever for a client that does not read its answer, or reads it in crumbs.
     fn unless_stalled<T>(
         &mut self,
         written: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
-        self.flow.stalled(written.is_pending());
+        let answer = self.flow.stalled(written.is_pending());
         if written.is_ready() {
             self.writing.clear();
             return written;
         }
-        ready!(self.writing.poll((0, false), self.waits.write, cx));
+        if self.taking.poll(answer, self.waits.idle, cx).is_pending() {
+            ready!(self.writing.poll((0, false), self.waits.write, cx));
+        }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }

@@ -98,6 +98,18 @@ async fn a_client_that_does_not_read_its_answer_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_takes_its_answer_in_crumbs_is_not_served_for_ever() {
+    let begin = tokio::time::Instant::now();
+    let (mut client, serving) = pipe_of(ServerLimits::default(), 1 << 10);
+    client.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    while !serving.is_finished() && begin.elapsed().as_secs() < 1000 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let _ = client.read_u8().await;
+    }
+    assert!(begin.elapsed().as_secs() < 100, "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_takes_the_time_it_takes() {
     let (mut client, server) = duplex(1 << 10);
     let (_keep, closing) = watch::channel(false);
