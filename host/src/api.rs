@@ -29,7 +29,8 @@ pub(crate) async fn answer(State(host): State<Arc<Host>>, received: Http) -> Res
         path if below(path).len() > 1 => {
             operate(&host, &received).await.unwrap_or_else(IntoResponse::into_response)
         }
-        _ => pages::answer(&host, &received).await,
+        // Twice as large as what an operation needs.
+        _ => Box::pin(pages::answer(&host, &received)).await,
     }
 }
 

@@ -1,12 +1,16 @@
 //! One connection: HTTP/1.1 over the wire, from its first byte to a clean end.
 use super::{
     app::{App, Arrival},
+    eager::Eager,
     flow::{Flow, Waits},
     limits::MAX_HEAD,
     server::ServerLimits,
     wire::Wire,
 };
-use axum::{body::Body, http::Request};
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, request::Parts},
+};
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::http1,
@@ -57,7 +61,8 @@ pub(super) async fn serve<S>(
         if !matches!(begun, Ok(true)) {
             break (wire.into_stream(), false);
         }
-        // The parser and its buffers are 20 KiB. Whoever says nothing, or nothing more for a while, does not keep them.
+        // The parser and its buffers are 20 KiB. Whoever says nothing, nothing more for a while, or is to come back later,
+        // does not keep them.
         match Box::pin(client.answer(wire, &mut closing)).await {
             End::Idle(between) => wire = between,
             End::Over { stream, unread } => break (stream, unread),
@@ -95,18 +100,21 @@ impl Client {
             let arrival = Arrival { socket: self.peer, address, framing, body_timeout };
             // A reload puts another application in place; a request keeps the one it began with.
             let app = Arc::clone(&self.app.borrow());
+            let request = if request.body().is_end_stream() { request } else { detached(request) };
             async move {
                 let response = app.handle(arrival, request).await;
-                drop(serving);
+                serving.end(response.headers().contains_key(header::RETRY_AFTER));
                 Ok::<_, Infallible>(response)
             }
         });
-        let mut connection = http1::Builder::new()
-            .half_close(true) // what was begun is carried out, also for a client that has stopped sending
-            .header_read_timeout(None) // the wire has its own
-            .max_header_size(MAX_HEAD)
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(wire, service);
+        let mut connection = Eager::new(
+            http1::Builder::new()
+                .half_close(true) // what was begun is carried out, also for a client that has stopped sending
+                .header_read_timeout(None) // the wire has its own
+                .max_header_size(MAX_HEAD)
+                .max_buf_size(MAX_HEAD)
+                .serve_connection(wire, service),
+        );
 
         let ended = tokio::select! {
             ended = &mut connection => Some(ended),
@@ -116,7 +124,7 @@ impl Client {
             Some(ended) => Some(ended),
             None => drain(&mut connection, &self.flow).await,
         };
-        let wire = connection.into_parts().io;
+        let wire = connection.into_inner().into_parts().io;
         if wire.is_idle() {
             return End::Idle(wire);
         }
@@ -128,9 +136,30 @@ impl Client {
     }
 }
 
+/// A request that shares nothing with the parser's buffer. Else the parser needs another one for the body, and this request
+/// keeps both for as long as it lasts.
+fn detached<B>(request: Request<B>) -> Request<B> {
+    let (mut parts, body) = request.into_parts();
+    if let Some((uri, headers)) = copied(&parts) {
+        (parts.uri, parts.headers) = (uri, headers);
+    }
+    Request::from_parts(parts, body)
+}
+
+/// Both say what they said, or there is no copy.
+fn copied(parts: &Parts) -> Option<(Uri, HeaderMap)> {
+    let uri = Uri::try_from(parts.uri.to_string()).ok().filter(|uri| *uri == parts.uri)?;
+    let mut headers = HeaderMap::with_capacity(parts.headers.len());
+    for (name, value) in &parts.headers {
+        let name = HeaderName::from_bytes(name.as_str().as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_bytes(value.as_bytes()).ok()?);
+    }
+    Some((uri, headers))
+}
+
 /// Answers the request that was begun, if one was. `None` when there was none, though a head may have started.
 async fn drain<S, F>(
-    connection: &mut http1::Connection<Wire<S>, F>,
+    connection: &mut Eager<http1::Connection<Wire<S>, F>>,
     flow: &Flow,
 ) -> Option<Result<(), hyper::Error>>
 where
@@ -138,7 +167,7 @@ where
     F: hyper::service::HttpService<Incoming, ResBody = Body> + Unpin,
     F::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    Pin::new(&mut *connection).graceful_shutdown();
+    connection.inner().graceful_shutdown();
     poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
         Poll::Ready(ended) => Poll::Ready(Some(ended)),
         Poll::Pending if flow.is_idle() => Poll::Ready(None),
@@ -165,4 +194,32 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(stream: S, unread: bool) {
         tokio::time::sleep(LINGER).await;
     };
     let _ = timeout(LINGER, lingering).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copied_request_says_the_same() {
+        let request = |target: &str| Request::builder().method("POST").uri(target);
+        for target in ["/", "/a/b%2Fc?d=%26&e", "*", "http://a.example:8080/f?g", "/?", "//h"] {
+            let request = request(target)
+                .header("host", "a")
+                .header("x-own", "one")
+                .header("X-Own", "two, \"three\"")
+                .header("cookie", &b"a=1; b=\xff"[..])
+                .header("x-empty", "")
+                .body(())
+                .unwrap();
+            let (uri, headers, method) =
+                (request.uri().clone(), request.headers().clone(), request.method().clone());
+            let copy = detached(request);
+            assert_eq!((copy.uri(), copy.headers(), copy.method()), (&uri, &headers, &method), "{target}");
+            let own: Vec<_> = copy.headers().get_all("x-own").iter().collect();
+            assert_eq!(own, ["one", "two, \"three\""], "in the order in which they came");
+            let (before, after) = (uri.path().as_ptr(), copy.uri().path().as_ptr());
+            assert!(target == "*" || target == "/" || before != after, "{target} is a copy");
+        }
+    }
 }

@@ -51,6 +51,8 @@ struct State {
     serving: bool,
     /// An answer waits for the client to take it.
     stalled: bool,
+    /// The client was told to come back later.
+    dismissed: bool,
     /// How many requests were begun.
     begun: u64,
 }
@@ -61,8 +63,14 @@ pub(super) struct Flow(Arc<Mutex<State>>);
 
 impl Flow {
     pub(super) fn new() -> Self {
-        let (next, head) = (Next::Head, Vec::new());
-        Self(Arc::new(Mutex::new(State { next, head, serving: false, stalled: false, begun: 0 })))
+        Self(Arc::new(Mutex::new(State {
+            next: Next::Head,
+            head: Vec::new(),
+            serving: false,
+            stalled: false,
+            dismissed: false,
+            begun: 0,
+        })))
     }
 
     /// The parser has made a request of the head. `length` is that of its body, unless it is chunked.
@@ -105,6 +113,11 @@ impl Flow {
         (state.begun, false)
     }
 
+    /// The client was told to come back later, so nothing more is likely to come soon.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.0.lock().dismissed
+    }
+
     /// No request is being answered.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.0.lock();
@@ -119,6 +132,13 @@ impl Flow {
 
 /// A request is being served as long as this lives.
 pub(super) struct Serving(Flow);
+
+impl Serving {
+    /// It is answered; `dismissed` when the client was told to come back later.
+    pub(super) fn end(self, dismissed: bool) {
+        self.0.0.lock().dismissed = dismissed;
+    }
+}
 
 impl Drop for Serving {
     fn drop(&mut self) {

@@ -47,6 +47,7 @@
 mod app;
 mod connection;
 mod cookies;
+mod eager;
 mod flow;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing;

@@ -48,8 +48,8 @@ pub(super) struct Wire<S> {
     waits: Waits,
     /// Received, and not yet due.
     withheld: Vec<u8>,
-    /// Answered, and silent since then for a [`LULL`].
-    idle: bool,
+    /// Answered, and silent for so long since then.
+    idle: Option<Duration>,
     reading: Deadline,
     writing: Deadline,
     /// Of one answer, from when the client was first waited for.
@@ -59,26 +59,25 @@ pub(super) struct Wire<S> {
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, flow: Flow, waits: Waits) -> Self {
         let [reading, writing, taking] = [(); 3].map(|()| Deadline::default());
-        Self { stream, flow, waits, withheld: Vec::new(), idle: false, reading, writing, taking }
+        Self { stream, flow, waits, withheld: Vec::new(), idle: None, reading, writing, taking }
     }
     pub(super) fn into_stream(self) -> S {
         self.stream
     }
-    /// Nothing is under way, and nothing was for a while.
+    /// Nothing is under way, and nothing is expected soon.
     pub(super) fn is_idle(&self) -> bool {
-        self.idle
+        self.idle.is_some()
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Waits until the client has sent something; `false` when it has nothing to say any more.
     pub(super) async fn begun(&mut self) -> io::Result<bool> {
-        let left = if std::mem::take(&mut self.idle) {
+        let idle = self.idle.take();
+        if idle.is_some() {
             self.reading.clear();
-            self.waits.idle.saturating_sub(LULL)
-        } else {
-            self.waits.idle
-        };
+        }
+        let left = self.waits.idle.saturating_sub(idle.unwrap_or_default());
         poll_fn(|cx| {
             let mut space = [MaybeUninit::uninit(); PIECE];
             let mut piece = ReadBuf::uninit(&mut space);
@@ -100,8 +99,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             return Poll::Ready(outcome);
         }
         let Some((of, wait)) = self.flow.wait(&Waits { idle, ..self.waits }) else { return Poll::Pending };
-        ready!(self.reading.poll(of, wait, cx));
-        self.idle = of.1;
+        if !wait.is_zero() {
+            ready!(self.reading.poll(of, wait, cx));
+        }
+        self.idle = of.1.then_some(wait);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -126,7 +127,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Wire<S> {
         let mut space = [MaybeUninit::uninit(); PIECE];
         let space_len = space.len().min(out.remaining());
         let mut piece = ReadBuf::uninit(&mut space[..space_len]);
-        ready!(wire.poll_piece(cx, &mut piece, LULL.min(wire.waits.idle)))?;
+        let lull = if wire.flow.is_dismissed() { Duration::ZERO } else { LULL.min(wire.waits.idle) };
+        ready!(wire.poll_piece(cx, &mut piece, lull))?;
         let bytes = piece.filled();
         let taken = if bytes.is_empty() { 0 } else { wire.flow.pass(bytes)? };
         out.put_slice(&bytes[..taken]);
@@ -180,5 +182,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Wire<S> {
         let wire = self.get_mut();
         let written = Pin::new(&mut wire.stream).poll_write_vectored(cx, slices);
         wire.unless_stalled(written, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderMap;
+    use tokio::time::timeout;
+
+    /// How long the parser is kept that waits for one more request, and whether the connection then is.
+    async fn kept(dismissed: bool) -> (Duration, bool) {
+        let (_client, server) = tokio::io::duplex(1);
+        let [head, idle, write] = [10, 75, 10].map(Duration::from_secs);
+        let flow = Flow::new();
+        let mut wire = Wire::new(server, flow.clone(), Waits { head, idle, write });
+        flow.begin(&HeaderMap::new(), None).0.end(dismissed);
+        let begin = Instant::now();
+        let ended = poll_fn(|cx| {
+            let mut space = [MaybeUninit::uninit(); 8];
+            let mut read = hyper::rt::ReadBuf::uninit(&mut space);
+            hyper::rt::Read::poll_read(Pin::new(&mut wire), cx, read.unfilled())
+        });
+        let error = ended.await.expect_err("nothing was sent");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let (lull, is_idle) = (begin.elapsed(), wire.is_idle());
+        assert!(timeout(idle * 2, wire.begun()).await.expect("an end").is_err(), "nothing was sent");
+        assert_eq!(
+            begin.elapsed().as_secs(),
+            idle.as_secs(),
+            "between two requests, with a parser and without"
+        );
+        (lull, is_idle)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_to_come_back_later_keeps_the_connection_and_no_parser() {
+        assert_eq!(kept(true).await, (Duration::ZERO, true));
+        let (lull, is_idle) = kept(false).await;
+        assert_eq!((lull.as_secs(), is_idle), (LULL.as_secs(), true));
     }
 }

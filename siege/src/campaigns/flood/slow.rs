@@ -26,10 +26,12 @@ use tokio::{
 
 /// Within which a host ends the connection of whoever stops.
 const LIMIT: Duration = Duration::from_secs(12);
+/// Within which it ends that of whoever goes on with next to nothing: the time of an answer more.
+const LIMIT_OF_CRUMBS: Duration = Duration::from_secs(87);
 /// Within which everybody else is answered, but for one in a hundred.
 const OTHERS: Duration = Duration::from_millis(500);
 /// A client that is not cut off gives up.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What a client sends before it stops.
 const STALLS: [&str; 4] = [
@@ -48,13 +50,25 @@ const ASKS: [usize; 2] = [1, 50];
 #[derive(Clone, Copy)]
 enum Kind {
     Sender(usize),
+    /// Reads nothing.
     Reader(usize),
+    /// Reads a crumb now and then.
+    Nibbler(usize),
+}
+
+impl Kind {
+    fn limit(self) -> Duration {
+        match self {
+            Self::Sender(_) | Self::Reader(_) => LIMIT,
+            Self::Nibbler(_) => LIMIT_OF_CRUMBS,
+        }
+    }
 }
 
 /// One connection, from when it was made to its end.
 struct Stopped {
     lasted: Duration,
-    /// Of one that was open for longer than [`LIMIT`]: what there is to know.
+    /// Of one that was open for too long: what there is to know.
     late: Option<String>,
 }
 
@@ -66,7 +80,7 @@ async fn stop(to: SocketAddr, kind: Kind, ends: &mut Ends) -> io::Result<Stopped
     let socket = TcpSocket::new_v4()?;
     let (n, bytes) = match kind {
         Kind::Sender(n) => (n, STALLS[n % STALLS.len()].to_owned()),
-        Kind::Reader(n) => {
+        Kind::Reader(n) | Kind::Nibbler(n) => {
             socket.set_recv_buffer_size(1 << 10)?;
             (n, ASK.repeat(ASKS[n % ASKS.len()]))
         }
@@ -82,13 +96,16 @@ async fn stop(to: SocketAddr, kind: Kind, ends: &mut Ends) -> io::Result<Stopped
     while !over && lasted < PATIENCE {
         over = match kind {
             Kind::Sender(n) => hear(&mut stream, n % 4 == 1 || n % 4 == 2, &mut sent, &mut read).await,
-            Kind::Reader(_) => timeout(CRUMB, gone(ends, own, &mut missing)).await.is_ok(),
+            Kind::Reader(_) | Kind::Nibbler(_) => timeout(CRUMB, gone(ends, own, &mut missing)).await.is_ok(),
         };
+        if matches!(kind, Kind::Nibbler(_)) {
+            read += stream.try_read(&mut [0; 1 << 10]).unwrap_or(0);
+        }
         lasted = missing.unwrap_or_else(Instant::now) - begun;
-        if lasted > LIMIT && late.is_none() {
+        if lasted > kind.limit() && late.is_none() {
             let what = match kind {
                 Kind::Sender(n) => format!("stall {}", n % STALLS.len()),
-                Kind::Reader(n) => format!("{} answers not read", ASKS[n % ASKS.len()]),
+                Kind::Reader(n) | Kind::Nibbler(n) => format!("{} answers not read", ASKS[n % ASKS.len()]),
             };
             let end = ends.borrow().get(&own).map_or("none".into(), Socket::to_string);
             late = Some(format!(
@@ -99,7 +116,7 @@ async fn stop(to: SocketAddr, kind: Kind, ends: &mut Ends) -> io::Result<Stopped
     Ok(Stopped { lasted, late })
 }
 
-/// Between two bytes of a client that drips.
+/// Between two bytes of a client that drips, or two crumbs.
 const CRUMB: Duration = Duration::from_secs(3);
 
 /// Whether that is the end. Else another byte was sent, if this one drips: what counts is the head or the body as a whole.
@@ -180,13 +197,14 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
         (run.scale.of(1000, 60), run.scale.time(Duration::from_mins(1), Duration::from_secs(13)));
     let host = host("memory");
     let (to, process) = (host.address(), host.server().id());
-    let (times, before, held, senders, readers) = run.runtime.block_on(async {
+    let (times, before, held, stopped) = run.runtime.block_on(async {
         let person = Person::register(to, "slow").await?;
         let (before, over) = (place::resident(process)?, Arc::new(AtomicBool::new(false)));
         let (told, ends) = watch::channel(HashMap::new());
         let watching = tokio::spawn(watch(to, process, told));
         let senders = crowd(to, each, Kind::Sender, &ends, &over);
         let readers = crowd(to, each, Kind::Reader, &ends, &over);
+        let nibblers = crowd(to, each / 10, Kind::Nibbler, &ends, &over);
         drop(ends);
         let (begun, mut times) = (Instant::now(), Vec::new());
         let mut client = person.client(to);
@@ -201,8 +219,12 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
             sleep(Duration::from_millis(10)).await;
         }
         over.store(true, SeqCst);
-        let (senders, readers) = (senders.await??, readers.await??);
-        Ok::<_, anyhow::Error>((times, before, watching.await??, senders, readers))
+        let stopped = [
+            ("stalled connections", LIMIT, senders.await??),
+            ("connections that read no answer", LIMIT, readers.await??),
+            ("connections that read a KiB every 3 s", LIMIT_OF_CRUMBS, nibblers.await??),
+        ];
+        Ok::<_, anyhow::Error>((times, before, watching.await??, stopped))
     })?;
     let (p99, at, judged) = (quantile(&times, 0.99), ("flood", "R60"), run.scale.judges_time());
     run.report.timed(
@@ -212,15 +234,15 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
         ms(p99),
         p99 <= OTHERS,
     );
-    for (what, all) in [("stalled connections", senders), ("connections that read no answer", readers)] {
+    for (what, limit, all) in stopped {
         let last = all.iter().map(|one| one.lasted).max().unwrap_or_default();
         let late: Vec<_> = all.iter().filter_map(|one| one.late.as_deref()).collect();
         run.report.timed(
             at,
             judged,
-            format!("{what}: each is closed within 12 s"),
+            format!("{what}: each is closed within {} s", limit.as_secs()),
             format!("{} of {}, {} late {:?}", ms(last), all.len(), late.len(), &late[..late.len().min(3)]),
-            last <= LIMIT,
+            last <= limit,
         );
     }
     let (grown, bound) = (held.memory.saturating_sub(before), (8 << 20) + each as u64 * (64 << 10));
