@@ -367,7 +367,7 @@ pub struct Draft<'a> {
     pub template: &'a str,
     /// The id of the account whose address it goes to, or [`NOBODY`](Self::NOBODY).
     pub to: &'a str,
-    /// A notice tells what has happened; of one kind an account gets one an hour.
+    /// A notice tells what has happened. A change is not refused for one that cannot be sent; it is on record then.
     pub notice: bool,
     /// From when on it is of no use.
     pub expires_at: Time,

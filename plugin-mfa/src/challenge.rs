@@ -25,7 +25,8 @@ pub(crate) struct Challenge {
     /// Whether the handle alone will do. Otherwise the pending session must come along: a handle that leaked
     /// is worth nothing in another browser.
     pub(crate) bearer: bool,
-    /// Whether the first factor was the mailbox, which is not two factors.
+    /// Whether the first factor was the mailbox, which is not two factors; or goes by a name of ours, which a code by mail
+    /// would then seem to have earned.
     pub(crate) by_mail: bool,
     /// The account's epoch when it was made: a credential event since then has ended it.
     pub(crate) epoch: u64,
@@ -40,7 +41,7 @@ impl Challenge {
             id,
             session: login.session.clone(),
             bearer: login.mode == SessionMode::Bearer,
-            by_mail: by_mail(login),
+            by_mail: by_mail(login) || goes_by_ours(login),
             epoch: login.subject.epoch,
             expires_at,
             failures: 0,
@@ -61,6 +62,12 @@ impl Challenge {
 /// Whether the mailbox had a part in the first factor.
 pub(crate) fn by_mail(login: &Login) -> bool {
     login.amr.iter().any(|method| method == Method::Email.amr())
+}
+
+/// An application may have had a second factor proven by somebody else.
+fn goes_by_ours(login: &Login) -> bool {
+    let ours = [Method::Totp, Method::Recovery].map(Method::amr);
+    login.amr.iter().any(|method| ours.contains(&method.as_str()))
 }
 
 /// Adds a challenge; answers the session of the one that gives way to it.

@@ -77,7 +77,7 @@ pub(crate) struct State {
     pub(crate) mailed: Option<Sent>,
     /// The codes that were sent by mail.
     pub(crate) mails: Quota,
-    /// The password was set anew by mail, and no factor has been proven since: the mailbox alone must not open
+    /// The password was set anew by mail, and no factor has been proven beside it since: the mailbox alone must not open
     /// the door, so no code is sent there.
     pub(crate) reset_by_mail: bool,
     pub(crate) trusted: Vec<Trusted>,
@@ -118,7 +118,11 @@ impl State {
 
     /// From when on nothing of it matters any more.
     fn expires_at(&self) -> Time {
-        if self.enrolled() || self.recovery.is_some() || self.budget != Budget::default() {
+        if self.enrolled()
+            || self.recovery.is_some()
+            || self.reset_by_mail
+            || self.budget != Budget::default()
+        {
             return Time::NEVER;
         }
         let challenges = self.challenges.iter().map(|challenge| challenge.expires_at);

@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::ErrorKind,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -121,10 +121,14 @@ fn place(path: &Path) -> std::io::Result<()> {
     let refuse = |why: &str| Err(std::io::Error::new(ErrorKind::PermissionDenied, why.to_owned()));
     let directory = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // Whoever may rename files there can put another database in its place. In a sticky one only owners may.
-    let mode = fs::metadata(directory)?.permissions().mode();
-    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+    // Whoever may rename files there can put another database in its place, and whoever may make some a journal beside it, which
+    // is played back into it: so a sticky one is none either.
+    let around = fs::metadata(directory)?;
+    if around.permissions().mode() & 0o022 != 0 {
         return refuse("others may write to its directory (chmod go-w)");
+    }
+    if !is_ours(around.uid()) {
+        return refuse("its directory belongs to somebody else (chown)");
     }
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         // SQLite gives its log and its index the mode of the database.
@@ -139,7 +143,15 @@ fn place(path: &Path) -> std::io::Result<()> {
     if found.permissions().mode() & 0o077 != 0 {
         return refuse("others may open it (chmod 600)");
     }
+    if !is_ours(found.uid()) {
+        return refuse("it belongs to somebody else (chown)");
+    }
     Ok(())
+}
+
+/// Whether what that user owns nobody can change but us, and root.
+fn is_ours(owner: u32) -> bool {
+    owner == 0 || owner == rustix::process::geteuid().as_raw()
 }
 
 /// What an error means to a caller of whom nothing was written.
@@ -218,18 +230,20 @@ mod tests {
             assert!(refused(&path).contains("chmod 600"), "{wide:o}");
         }
         set_mode(&path, 0o600);
-        for wide in [0o770, 0o707] {
+        for wide in [0o770, 0o707, 0o1777] {
             set_mode(&directory(&scratch), wide);
             assert!(refused(&path).contains("chmod go-w"), "{wide:o}");
         }
-        for fine in [0o755, 0o1777] {
-            set_mode(&directory(&scratch), fine);
-            assert!(Database::open(&path).is_ok(), "{fine:o}");
-        }
+        set_mode(&directory(&scratch), 0o755);
+        assert!(Database::open(&path).is_ok());
+        let own = fs::metadata(&path).expect("a file").uid();
+        assert_eq!([0, own, own + 1].map(is_ours), [true, true, false]);
         let link = directory(&scratch).join("link.db");
         symlink(&path, &link).expect("a symbolic link");
         assert!(refused(&link).contains("regular file"));
-        assert!(refused(&directory(&scratch)).contains("regular file"));
+        let inner = directory(&scratch).join("inner");
+        fs::create_dir(&inner).expect("a directory");
+        assert!(refused(&inner).contains("regular file"));
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn accepted(call: &Call<'_>, email: &Email, password: &Secret<String>) -> Result
 
 /// 202 for every address, after the same work.
 fn wait_for_proof(call: &Call<'_>, email: &Email, body: &Register) -> Result<Reply, Refusal> {
-    call.kernel.has_room_for_mail()?;
+    call.kernel.has_room_for_strangers()?;
     let password = accepted(call, email, &body.password)?;
     let browser = Browser::of(call)?;
     if let Some(account) = accounts::by_email(call, email)? {

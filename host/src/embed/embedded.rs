@@ -35,7 +35,8 @@ use tokio::{runtime::Handle, task::spawn_blocking};
 ///   sessions cannot be ended by account: it refuses what a credential event has ended.
 /// - Ask [`stepped_up`](Self::stepped_up) before it changes a password, an address or a role.
 /// - Say [`password_changed`](Self::password_changed), [`password_reset`](Self::password_reset) and
-///   [`account_deleted`](Self::account_deleted) right after these.
+///   [`account_deleted`](Self::account_deleted) right after these; `password_changed` also after an address was changed, so that
+///   what was mailed to the old one opens nothing.
 /// - Give its own forms a defence against other sites; the mounted routes have theirs. Serve `public_url` over TLS.
 /// - Keep `keys.toml` and the store: without them every second factor is lost.
 ///

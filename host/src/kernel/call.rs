@@ -84,8 +84,8 @@ struct State {
     writes: BTreeMap<Vec<u8>, Write>,
     /// New rows under keys of their own: events, and messages that wait to be sent.
     rows: Vec<Row>,
-    /// The keys of the messages among them.
-    outgoing: Vec<Vec<u8>>,
+    /// The messages among them.
+    outgoing: Vec<outbox::Outgoing>,
     /// Somebody has asked for a message.
     asked: bool,
     /// The keys of the events among them.
@@ -213,13 +213,20 @@ impl<'k> Call<'k> {
                 continue;
             }
             if !found.rewrite(at, |sealed| self.kernel.seal.open(key, sealed)) {
-                tracing::error!(target: "countersign::store", "a record does not open under its key: it was swapped, damaged, or sealed with a key that is gone");
-                return Err(StoreError::Corrupt.into());
+                return Err(self.unreadable());
             }
             let value = found.at(at).map(|record| record.value.to_vec()).unwrap_or_default();
             state.reads.insert(key.clone(), Some(Seen { version, value: Value::new(value) }));
         }
         Ok(())
+    }
+
+    /// What a record is answered with that nobody can read; it is told, and counted, as this call will not be kept.
+    fn unreadable(&self) -> Refusal {
+        tracing::error!(target: "countersign::store", "a record does not open under its key: it was swapped, damaged, or sealed with a key that is gone");
+        let event = Event::failure("record.unreadable", "");
+        self.kernel.book.count(vec![(audit::name(HOST, &event), event.success)]);
+        StoreError::Corrupt.into()
     }
 
     /// Records of one view and place whose names start with `prefix`: names and values, ascending, after
@@ -259,7 +266,7 @@ impl<'k> Call<'k> {
             }
             let key = key.to_vec();
             if !page.rewrite(at, |sealed| self.kernel.seal.open(&key, sealed)) {
-                return Err(StoreError::Corrupt.into());
+                return Err(self.unreadable());
             }
             let value = page.at(at).map(|(_, record)| record.value.to_vec()).unwrap_or_default();
             records.push((name(&key), Value::new(value)));
@@ -361,13 +368,13 @@ impl<'k> Call<'k> {
     /// Has a message sent, once this call is durable. One to nobody is written and not sent.
     pub(crate) fn message(&self, draft: &Draft<'_>) -> Result<(), Refusal> {
         self.state.borrow_mut().asked |= !draft.notice;
-        let Some((key, value)) = outbox::row(self, draft)? else { return Ok(()) };
+        let Some((message, value)) = outbox::row(self, draft)? else { return Ok(()) };
         let expires_at = outbox::kept_until(draft.expires_at);
         if draft.to == Draft::NOBODY {
             self.row(self.decoy_key(outbox::GROUP), value, expires_at, true);
         } else {
-            self.state.borrow_mut().outgoing.push(key.clone());
-            self.row(key, value, expires_at, false);
+            self.row(message.key.clone(), value, expires_at, false);
+            self.state.borrow_mut().outgoing.push(message);
         }
         Ok(())
     }

@@ -4,8 +4,8 @@ use countersign_plugin_api::manifest::{Manifest, SECTION};
 use object::{
     LittleEndian as Le,
     elf::{
-        DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_STRTAB, DynamicTag, EM_AARCH64, EM_X86_64, ET_DYN, FileHeader64,
-        SHT_NOBITS,
+        DT_AUDIT, DT_AUXILIARY, DT_DEPAUDIT, DT_FILTER, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_STRTAB,
+        DynamicTag, EM_AARCH64, EM_X86_64, ET_DYN, FileHeader64, SHT_NOBITS,
     },
     read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader},
 };
@@ -71,11 +71,26 @@ fn dependencies(header: &FileHeader64<Le>, bytes: &[u8]) -> Result<Vec<String>, 
     let mut needed = Vec::new();
     let unreadable = |error: object::Error| format!("it is not a whole ELF file: {error}");
     let segments = header.program_headers(Le, bytes).map_err(unreadable)?;
+    let mut seen = false;
     for segment in segments {
         let Some(entries) = segment.dynamic(Le, bytes).map_err(unreadable)? else { continue };
+        // The loader takes the last table of several, looks for it where it is mapped, and reads on to its end.
+        let mapped = at_address(segments, bytes, segment.p_vaddr(Le));
+        let is_there = mapped.is_some_and(|mapped| {
+            usize::try_from(segment.p_offset(Le)).is_ok_and(|offset| mapped.len() == bytes.len() - offset)
+        });
+        let once = |tag: DynamicTag| entries.iter().filter(|e| e.tag(Le) == tag).count() == 1;
+        if seen || !is_there || !once(DT_STRTAB) || !entries.iter().any(|e| e.tag(Le) == DT_NULL) {
+            return Err("what it says of itself can be read in two ways (PT_DYNAMIC)".into());
+        }
+        seen = true;
         let value = |tag: DynamicTag| entries.iter().find(|e| e.tag(Le) == tag).map(|e| e.d_val(Le));
         if value(DT_RUNPATH).or(value(DT_RPATH)).is_some() {
             return Err("it says where to look for libraries (RUNPATH), which no plugin may".into());
+        }
+        // The loader opens what these name as well, wherever it lies.
+        if [DT_FILTER, DT_AUXILIARY, DT_AUDIT, DT_DEPAUDIT].into_iter().any(|tag| value(tag).is_some()) {
+            return Err("it names a library to stand in for it or to watch it (FILTER, AUXILIARY, AUDIT), which no plugin may".into());
         }
         let strings = value(DT_STRTAB).and_then(|address| at_address(segments, bytes, address));
         for entry in entries.iter().filter(|e| e.tag(Le) == DT_NEEDED) {
@@ -139,6 +154,44 @@ mod tests {
         ] {
             let said = inspect(&seed(name)).expect_err(name);
             assert!(said.starts_with(why), "{name}: {said}");
+        }
+    }
+
+    /// Where the program header of that kind is in the file, and where the dynamic table is.
+    fn places(bytes: &[u8]) -> (usize, usize) {
+        let header = FileHeader64::<Le>::parse(bytes).expect("a header");
+        let segments = header.program_headers(Le, bytes).expect("segments");
+        let at =
+            segments.iter().position(|s| s.p_type(Le) == object::elf::PT_DYNAMIC).expect("a dynamic table");
+        let header_at = usize::try_from(header.e_phoff(Le)).unwrap() + at * 56;
+        (header_at, usize::try_from(segments[at].p_offset(Le)).unwrap())
+    }
+
+    #[test]
+    fn what_the_loader_would_read_otherwise_is_refused() {
+        let good = seed("good");
+        let (header, table) = places(&good);
+        let entries = (table..).step_by(16).take_while(|at| good[*at] != 0).collect::<Vec<_>>();
+        let set = |at: usize, tag: DynamicTag| {
+            let mut bytes = good.clone();
+            bytes[at..at + 8].copy_from_slice(&u64::try_from(tag.0).unwrap().to_le_bytes());
+            bytes
+        };
+        let needed = entries.iter().copied().find(|at| good[*at] == 1).expect("what it needs");
+        for tag in [DT_FILTER, DT_AUXILIARY, DT_AUDIT, DT_DEPAUDIT] {
+            let said = inspect(&set(needed, tag)).expect_err("a stand-in");
+            assert!(said.starts_with("it names a library to stand in for it"), "{tag:?}: {said}");
+        }
+        let end = entries.last().expect("entries") + 16;
+        let mut elsewhere = good.clone();
+        elsewhere[header + 16] ^= 8;
+        for (what, bytes) in [
+            ("two string tables", set(needed, DT_STRTAB)),
+            ("no end", set(end, DT_NEEDED)),
+            ("elsewhere", elsewhere),
+        ] {
+            let said = inspect(&bytes).expect_err(what);
+            assert!(said.starts_with("what it says of itself can be read in two ways"), "{what}: {said}");
         }
     }
 }

@@ -6,22 +6,31 @@
 //! sent again.
 mod handover;
 mod waiting;
+mod writing;
 
-use super::{Call, HOST, Kernel, audit::Origin, people::Letter, quarantine::Watched};
+use super::{Call, HOST, Kernel, audit::Origin, quarantine::Watched};
 use crate::{
     metrics::DELIVERIES,
     records::{decode, encode},
 };
-use countersign_plugin_api::{Delivery, Draft, Event, Page, Problem, Refusal, Time, Undelivered};
+use countersign_plugin_api::{Delivery, Event, Page, Refusal, Time, Undelivered};
 use handover::{hand_over, probe};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
-    sync::{Arc, Weak},
+    collections::{HashMap, hash_map::Entry},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    time::Instant,
+};
+
+pub(super) use writing::{kept_until, row};
 
 /// The group of all waiting messages.
 pub(crate) const GROUP: &str = ":outbox";
@@ -34,11 +43,8 @@ const AT_ONCE: usize = 8;
 const WAITS: [u64; 4] = [15, 30, 60, 120];
 /// Within what time of its change a message has its first turn.
 const SOON: Duration = Duration::from_millis(100);
-/// A message whose life is over is kept for so long, so that whoever comes to it next can put on record that it was
-/// not sent.
-const KEPT: Duration = Duration::from_hours(24);
-/// A notice of one kind is sent at most this often to an account.
-const NOTICE_EVERY: Duration = Duration::from_hours(1);
+/// How long a batch of which nobody knows whether it was kept may take to be written after all.
+const SURFACES: Duration = Duration::from_mins(1);
 
 /// The queue between those who write messages and the worker. What is in it is in the store as well.
 pub(super) struct Outbox {
@@ -47,6 +53,8 @@ pub(super) struct Outbox {
     /// All messages that wait, by their keys. None may get two tries at once: the second would take the first for
     /// one that a crash has cut off.
     waiting: Mutex<HashMap<Vec<u8>, Waiting>>,
+    /// What is free of [`MOST`]. A message has its place from when it is written, before its change is durable.
+    free: Arc<Semaphore>,
     /// The kernel that sends: the newest of those that share this queue.
     sender: watch::Sender<Weak<Kernel>>,
 }
@@ -54,34 +62,75 @@ pub(super) struct Outbox {
 /// A message's turn: its key, and which of its turns this is.
 type Turn = (Vec<u8>, u32);
 
+/// Room for one message, given back when dropped.
+type Place = OwnedSemaphorePermit;
+
+/// A message that is written and not yet known to be durable: its key and its place.
+pub(super) struct Outgoing {
+    pub(super) key: Vec<u8>,
+    place: Place,
+}
+
 /// A message that waits.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Waiting {
     /// The turn that counts: one that was put off, or brought forward, is over.
     turn: u32,
     under_way: bool,
+    /// Until when it may not be there yet.
+    unsure_until: Option<Instant>,
+    /// `None` for what an earlier process left beyond the bound.
+    _place: Option<Place>,
 }
 
 impl Outbox {
     pub(super) fn new() -> Self {
         let (announced, queue) = mpsc::unbounded_channel();
         let sender = watch::Sender::new(Weak::new());
-        Self { announced, queue: Mutex::new(Some(queue)), waiting: Mutex::default(), sender }
+        Self {
+            announced,
+            queue: Mutex::new(Some(queue)),
+            waiting: Mutex::default(),
+            free: Arc::new(Semaphore::new(MOST)),
+            sender,
+        }
     }
 
     /// These messages are durable now. Each has its first turn at a random time soon: what the delivery does must
     /// not slow down the answer that has just been made, nor tell by the next one that there is something to send.
-    pub(super) fn announce(self: &Arc<Self>, keys: Vec<Vec<u8>>) {
-        for key in keys {
-            if !self.waiting.lock().contains_key(&key) {
-                self.again(key, SOON.mul_f64(rand::random()));
-            }
-        }
+    pub(super) fn announce(self: &Arc<Self>, messages: Vec<Outgoing>) {
+        messages.into_iter().for_each(|message| self.admit(message.key, Some(message.place)));
+    }
+
+    /// The same for one that has a place, or finds none.
+    fn admit(self: &Arc<Self>, key: Vec<u8>, place: Option<Place>) {
+        match self.waiting.lock().entry(key.clone()) {
+            Entry::Occupied(_) => return,
+            Entry::Vacant(vacant) => vacant.insert(Waiting { _place: place, ..Waiting::default() }),
+        };
+        self.again(key, SOON.mul_f64(rand::random()));
     }
 
     /// Nobody knows whether these were kept. Those that were are due, once the store has had time to write them.
-    pub(super) fn expect(self: &Arc<Self>, keys: Vec<Vec<u8>>) {
-        keys.into_iter().for_each(|key| self.again(key, Duration::from_secs(WAITS[0])));
+    pub(super) fn expect(self: &Arc<Self>, messages: Vec<Outgoing>) {
+        let unsure_until = Some(Instant::now() + SURFACES);
+        for Outgoing { key, place } in messages {
+            let message = Waiting { unsure_until, _place: Some(place), ..Waiting::default() };
+            self.waiting.lock().insert(key.clone(), message);
+            self.again(key, Duration::from_secs(WAITS[0]));
+        }
+    }
+
+    /// There is no message of that key, or none any more: it is forgotten, unless it may yet come.
+    fn forget(self: &Arc<Self>, key: Vec<u8>) {
+        let mut waiting = self.waiting.lock();
+        let unsure = waiting.get(&key).and_then(|message| message.unsure_until);
+        if unsure.is_some_and(|until| Instant::now() < until) {
+            drop(waiting);
+            self.again(key, Duration::from_secs(WAITS[0]));
+        } else {
+            waiting.remove(&key);
+        }
     }
 
     /// The next turn of a message comes now, whenever it would have come, unless it is under way.
@@ -99,7 +148,8 @@ impl Outbox {
         let turn = {
             let mut waiting = self.waiting.lock();
             let message = waiting.entry(key.clone()).or_default();
-            *message = Waiting { turn: message.turn + 1, under_way: false };
+            message.turn += 1;
+            message.under_way = false;
             message.turn
         };
         let outbox = self.clone();
@@ -107,6 +157,15 @@ impl Outbox {
             tokio::time::sleep(after).await;
             let _ = outbox.announced.send((key, turn));
         });
+    }
+
+    /// A place, as long as so many are taken at most.
+    fn place(&self, below: usize) -> Option<Place> {
+        if self.taken() >= below { None } else { self.free.clone().try_acquire_owned().ok() }
+    }
+
+    fn taken(&self) -> usize {
+        MOST - self.free.available_permits()
     }
 
     /// How many messages wait, and since when the oldest of them does.
@@ -145,66 +204,6 @@ pub(super) struct Row {
     why: String,
     /// A try is under way: whoever finds this after a crash does not know whether it was sent.
     claimed: bool,
-}
-
-/// A key and a value.
-type Record = (Vec<u8>, Vec<u8>);
-
-/// The key and the record of a new message. `None` when it is not to be sent: nobody is there, or a notice of
-/// its kind went out within the hour, or there is no delivery and it is but a notice.
-pub(super) fn row(call: &Call<'_>, draft: &Draft<'_>) -> Result<Option<Record>, Refusal> {
-    let kernel = call.kernel;
-    // What somebody has asked for is refused when it cannot be sent; no change is refused for a notice.
-    match kernel.has_room_for_mail() {
-        Err(_) if draft.notice => return Ok(None),
-        room => room?,
-    }
-    if draft.notice && !is_due(call, draft)? {
-        return Ok(None);
-    }
-    let Some(letter) = kernel.people.letter(call, draft)? else { return Ok(None) };
-    let Letter { to, subject, text, html } = letter;
-    let row = Row {
-        subject_id: draft.to.into(),
-        template: draft.template.into(),
-        to,
-        subject,
-        text,
-        html,
-        expires_at: draft.expires_at.secs(),
-        tries: 0,
-        next_at: call.now().secs(),
-        why: String::new(),
-        claimed: false,
-    };
-    let name = [PREFIX, &call.now().secs().to_be_bytes(), &kernel.next_row()].concat();
-    Ok(Some((call.host_key(GROUP, &name), encode(&row)?)))
-}
-
-/// Until when the record of a message is kept.
-pub(super) fn kept_until(expires_at: Time) -> Time {
-    expires_at + KEPT
-}
-
-impl Kernel {
-    /// Refuses when a message could not wait.
-    pub(crate) fn has_room_for_mail(&self) -> Result<(), Refusal> {
-        let refuse = |why: &str| Err(Refusal::new(Problem::DeliveryUnavailable).because(why));
-        if !self.sends_mail() {
-            return refuse("no delivery is configured");
-        }
-        if self.outbox.waiting.lock().len() >= MOST { refuse("the outbox is full") } else { Ok(()) }
-    }
-}
-
-/// Whether an account has had no notice of this kind within the hour; notes that it gets one.
-fn is_due(call: &Call<'_>, draft: &Draft<'_>) -> Result<bool, Refusal> {
-    let key = call.host_key(draft.to, format!("notice:{}", draft.template).as_bytes());
-    if call.read(key.clone())?.is_some() {
-        return Ok(false);
-    }
-    call.put(key, &[1], call.now() + NOTICE_EVERY, false)?;
-    Ok(true)
 }
 
 /// The worker. A try is begun and ended by one kernel; the next may be another's.
@@ -281,7 +280,10 @@ impl Kernel {
             self.attend(|| self.store.scan(&prefix, after.as_deref(), MOST, &mut page))??;
             let keys: Vec<Vec<u8>> = page.iter().map(|(key, _)| key.to_vec()).collect();
             after = keys.last().filter(|_| keys.len() == MOST).cloned();
-            self.outbox.announce(keys);
+            for key in keys {
+                let place = self.outbox.place(MOST);
+                self.outbox.admit(key, place);
+            }
             if after.is_none() {
                 return Ok(());
             }
@@ -293,9 +295,10 @@ impl Kernel {
             Ok(Outcome::Later(at)) => {
                 self.outbox.again(key, at.since(self.now()));
             }
-            Ok(Outcome::Sent | Outcome::Gone) => {
+            Ok(Outcome::Sent) => {
                 self.outbox.waiting.lock().remove(&key);
             }
+            Ok(Outcome::Gone) => self.outbox.forget(key),
             // The store does not answer: the record is still there, and so is the message's turn.
             Err(refusal) => {
                 tracing::warn!(target: "countersign::outbox", because = refusal.log(), "a message waits for the store");
@@ -305,7 +308,15 @@ impl Kernel {
     }
 
     async fn one_try(&self, key: &[u8], delivery: &Watchful) -> Result<Outcome, Refusal> {
-        let Some((id, row)) = self.claim(key).await? else { return Ok(Outcome::Gone) };
+        let ours = AtomicBool::new(false);
+        let claim = loop {
+            match self.claim(key, &ours).await {
+                // It may have been written, and then nobody but us knows that the message was not handed over.
+                Err(refusal) if ours.load(Relaxed) => wait_for_the_store(&refusal).await,
+                claim => break claim?,
+            }
+        };
+        let Some((id, row)) = claim else { return Ok(Outcome::Gone) };
         let tries = row.tries;
         let sent = hand_over(delivery.clone(), id, row).await;
         DELIVERIES.count(match &sent {
@@ -314,11 +325,21 @@ impl Kernel {
             Err(Undelivered::Never(_)) => "result=\"never\"",
             Err(Undelivered::Unknown(_)) => "result=\"unknown\"",
         });
-        self.settle(key, tries, sent).await
+        loop {
+            match self.settle(key, tries, &sent).await {
+                Err(refusal) => wait_for_the_store(&refusal).await,
+                settled => return settled,
+            }
+        }
     }
 
-    /// Takes a message for a try, durably, so that no second worker and no later process sends it too.
-    pub(super) async fn claim(&self, key: &[u8]) -> Result<Option<(String, Row)>, Refusal> {
+    /// Takes a message for a try, durably, so that no second worker and no later process sends it too. `ours` is whether it
+    /// was free when we took it.
+    pub(super) async fn claim(
+        &self,
+        key: &[u8],
+        ours: &AtomicBool,
+    ) -> Result<Option<(String, Row)>, Refusal> {
         let origin = Origin { actor: "outbox".into(), ..Origin::default() };
         let claimed = self
             .run(&origin, |call| {
@@ -329,6 +350,9 @@ impl Kernel {
                     call.delete(key.to_vec())?;
                     return Ok(None);
                 }
+                if row.claimed && ours.load(Relaxed) {
+                    return Ok(Some(row));
+                }
                 if row.claimed {
                     record(
                         call,
@@ -337,6 +361,7 @@ impl Kernel {
                     call.delete(key.to_vec())?;
                     return Ok(None);
                 }
+                ours.store(true, Relaxed);
                 let claim = Row { claimed: true, tries: row.tries + 1, ..decode(&bytes)? };
                 let kept = kept_until(Time::from_secs(row.expires_at));
                 call.put(key.to_vec(), &encode(&claim)?, kept, false)?;
@@ -351,7 +376,7 @@ impl Kernel {
         &self,
         key: &[u8],
         tries: u32,
-        sent: Result<(), Undelivered>,
+        sent: &Result<(), Undelivered>,
     ) -> Result<Outcome, Refusal> {
         let origin = Origin { actor: "outbox".into(), ..Origin::default() };
         self.run(&origin, |call| {
@@ -359,7 +384,7 @@ impl Kernel {
             let row: Row = decode(&bytes)?;
             let wait = WAITS[usize::try_from(tries).unwrap_or(usize::MAX).clamp(1, WAITS.len()) - 1];
             let next = call.now() + Duration::from_secs(wait);
-            let (event, why) = match &sent {
+            let (event, why) = match sent {
                 Ok(()) => {
                     let event = Event::success("mail.sent", &row.subject_id).with("template", &row.template);
                     record(call, event);
@@ -385,6 +410,12 @@ impl Kernel {
         })
         .await
     }
+}
+
+/// The store does not answer, or nobody knows what it has written.
+async fn wait_for_the_store(refusal: &Refusal) {
+    tracing::warn!(target: "countersign::outbox", because = refusal.log(), "a message waits for the store");
+    tokio::time::sleep(Duration::from_secs(WAITS[0])).await;
 }
 
 /// Records what became of a mail. One to somebody who has no account yet is counted: strangers cause such.

@@ -62,7 +62,8 @@ pub(super) fn reset(
         &subject.id,
         context.now(),
     ));
-    records::save(decision, &subject.id, &State::default())
+    let left = State { reset_by_mail: state.reset_by_mail, ..State::default() };
+    records::save(decision, &subject.id, &left)
 }
 
 /// Forgets wrong guesses, the hard stop included. The host tells the owner, as it unlocks the password too.
@@ -98,7 +99,8 @@ pub(super) fn forget(
     records::save(decision, &subject, &State::default())
 }
 
-/// Whoever reads the mailbox has set the password anew: a code from there would prove nothing more.
+/// Whoever reads the mailbox has set the password anew: a code from there would prove nothing more, nor would it beside a factor
+/// that is set up later.
 pub(super) fn reset_by_mail(
     _config: &Mfa,
     request: &Request<'_>,
@@ -107,9 +109,6 @@ pub(super) fn reset_by_mail(
     let Whose { subject } = request.json()?;
     let subject = existing(context, &subject)?;
     let mut state = records::load(context, &subject.id)?;
-    if !state.enrolled() {
-        return Ok(Decision::empty());
-    }
     state.reset_by_mail = true;
     state.mailed = None;
     records::save(Decision::empty(), &subject.id, &state)

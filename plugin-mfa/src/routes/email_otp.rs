@@ -106,7 +106,7 @@ pub(super) fn verify(
         return proof.failed(Method::Email);
     }
     if body.trust_browser {
-        proof.trust(request, context)?;
+        proof.trust(Method::Email, request, context)?;
     }
     proof.succeeded(Method::Email, None, &Authenticated::YES)
 }

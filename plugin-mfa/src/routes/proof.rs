@@ -34,6 +34,8 @@ pub(super) struct Proof<'c> {
     pub(super) subject: Subject,
     pub(super) session: String,
     pub(super) state: State,
+    /// Whether the mailbox had a part in what came before: in the login, or in that of the session.
+    by_mail: bool,
     purpose: Purpose,
     given: Option<Given>,
 }
@@ -58,6 +60,7 @@ impl<'c> Proof<'c> {
                 subject: issued.subject,
                 session: challenge.session,
                 state: issued.state,
+                by_mail: challenge.by_mail,
                 purpose: Purpose::Login(challenge.id),
                 given: None,
             }),
@@ -73,8 +76,7 @@ impl<'c> Proof<'c> {
         token: Option<&str>,
     ) -> Result<Self, Refusal> {
         let proof = Self::authenticating(config, context, token)?;
-        let by_mail = proof.challenge().map(|challenge| challenge.by_mail);
-        if by_mail.is_some_and(|by_mail| proof.state.takes_mail(by_mail)) {
+        if proof.challenge().is_some() && proof.state.takes_mail(proof.by_mail) {
             return Ok(proof);
         }
         Err(Refusal::new(Problem::Forbidden).saying("A code by mail proves nothing here: use the app"))
@@ -82,7 +84,7 @@ impl<'c> Proof<'c> {
 
     /// Whether it is for a login that somebody began who knows the password.
     fn knows_password(&self) -> bool {
-        self.challenge().is_some_and(|challenge| !challenge.by_mail)
+        self.challenge().is_some() && !self.by_mail
     }
 
     /// The challenge that is to be met; `None` when the proof is not for a login.
@@ -99,9 +101,10 @@ impl<'c> Proof<'c> {
     fn signed_in(config: &'c Mfa, context: &dyn Context, purpose: Purpose) -> Result<Self, Refusal> {
         let caller = signed_in(context)?;
         let (subject, session) = (caller.subject.clone(), caller.session.id.clone());
+        let by_mail = caller.session.amr.iter().any(|method| method == Method::Email.amr());
         let now = context.now();
         let state = records::load(context, &subject.id)?.at(now, subject.epoch, config.step_up_window);
-        Ok(Self { config, now, subject, session, state, purpose, given: None })
+        Ok(Self { config, now, subject, session, state, by_mail, purpose, given: None })
     }
 
     /// How long nothing is evaluated, because the account is locked or the challenge is dead.
@@ -152,14 +155,27 @@ impl<'c> Proof<'c> {
         records::save(decision, &self.subject.id, &self.state)
     }
 
-    /// Trusts this browser, once the proof has succeeded. Only a login that began with a password is worth it,
-    /// and a program that carries its own token has no use for a cookie.
-    pub(super) fn trust(&mut self, request: &Request<'_>, context: &dyn Context) -> Result<(), Refusal> {
-        if self.challenge().is_some_and(|challenge| !challenge.by_mail && !challenge.bearer) {
+    /// Trusts this browser, once the proof by `method` has succeeded. Only a login that began with a password is worth it,
+    /// by what policy asks for; and a program that carries its own token has no use for a cookie.
+    pub(super) fn trust(
+        &mut self,
+        method: Method,
+        request: &Request<'_>,
+        context: &dyn Context,
+    ) -> Result<(), Refusal> {
+        let below_policy = method == Method::Email && self.config.binds(&self.subject);
+        let by_cookie = self.challenge().is_some_and(|challenge| !challenge.bearer);
+        if by_cookie && !self.by_mail && !below_policy {
             let given = trust::give(self.config, request, context, &self.subject, &mut self.state)?;
             self.given = Some(given);
         }
         Ok(())
+    }
+
+    /// Somebody has shown a factor beside the password, so that this is the owner's. Whoever came by the mailbox has not shown
+    /// that they know it: it may be another's who reads the mailbox too.
+    fn know_the_password(&mut self) {
+        self.state.reset_by_mail &= self.by_mail;
     }
 
     /// The login is complete, or the session's proof fresh, in the write that spends the code.
@@ -170,7 +186,9 @@ impl<'c> Proof<'c> {
         answer: &impl Serialize,
     ) -> Result<Decision, Refusal> {
         self.state.budget.succeed(method);
-        self.state.reset_by_mail &= method == Method::Email;
+        if method != Method::Email {
+            self.know_the_password();
+        }
         self.state.recovered.retain(|recovered| recovered.session != self.session);
         if method == Method::Recovery {
             // Whoever has lost the phone may have lost a browser with it.
@@ -224,7 +242,7 @@ impl<'c> Proof<'c> {
         decision = decision.message(&notice);
         if first {
             self.state.budget.succeed(Method::Totp);
-            self.state.reset_by_mail = false;
+            self.know_the_password();
             decision = decision.step_up(&[Method::Totp.amr()]);
         }
         records::save(decision, &self.subject.id, &self.state)

@@ -49,7 +49,7 @@ pub(super) fn verify(
             factor.last_used_at = Some(proof.now);
             let id = factor.id;
             if body.trust_browser {
-                proof.trust(request, context)?;
+                proof.trust(Method::Totp, request, context)?;
             }
             proof.succeeded(Method::Totp, Some(id), &Authenticated::YES)
         }
@@ -64,14 +64,17 @@ struct Activated<'a> {
     recovery_codes: Vec<&'a str>,
 }
 
-/// A wrong enrolment is answered, and counted, like a wrong code.
+/// A wrong enrolment is answered, and counted, like a wrong code; where none was begun there is nothing to guess.
 fn activate(config: &Mfa, context: &dyn Context, enrollment: &str, code: u32) -> Result<Decision, Refusal> {
     let mut proof = Proof::activating(config, context)?;
     if let Some(wait) = proof.wait(Method::Totp) {
         return proof.locked(Method::Totp, wait);
     }
-    let begun = proof.state.enrolment.as_ref();
-    let begun = begun.filter(|begun| begun.id.to_string() == enrollment && begun.session == proof.session);
+    let own = proof.state.enrolment.as_ref().filter(|begun| begun.session == proof.session);
+    if own.is_none() {
+        return Err(Problem::InvalidCode.into());
+    }
+    let begun = own.filter(|begun| begun.id.to_string() == enrollment);
     let step = |key| totp::first(key, code, context.wall(), config.totp.skew_steps);
     let Some((begun, last_step)) = begun.and_then(|begun| Some((begun, step(&begun.key)?))) else {
         return proof.failed(Method::Totp);

@@ -296,3 +296,15 @@ fn who_reads_the_mailbox_does_not_get_to_guess_at_the_app_without_end() {
     }
     assert_eq!(guesses, 5);
 }
+
+/// An application may have had a one-time password proven elsewhere, and say so in our words.
+#[test]
+fn a_code_by_mail_borrows_no_name_from_the_first_factor() {
+    for (first, barred) in [("hwk", false), ("otp", true), ("recovery", true)] {
+        let mut kernel = Kernel::new(Mfa::default());
+        kernel.enrolled();
+        let (_, session) = kernel.log_in_from("", ANN, SessionMode::Cookie, &["pwd", first]);
+        let sent = kernel.send(&post("/otp/send", json!({})).by(&session));
+        assert_eq!(sent.problem == "forbidden", barred, "{first}: {sent:?}");
+    }
+}

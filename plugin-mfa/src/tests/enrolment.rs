@@ -209,3 +209,24 @@ fn no_two_keys_are_alike() {
     let keys: BTreeSet<String> = (0..200).map(|_| kernel.send(&ask).text("secret")).collect();
     assert_eq!(keys.len(), 200);
 }
+
+#[test]
+fn where_nothing_was_begun_there_is_nothing_to_guess() {
+    let mut kernel = Kernel::new(Mfa::default());
+    let (own, other) = (kernel.sign_in(ANN), kernel.sign_in(ANN));
+    let guess = |kernel: &mut Kernel, session: &str, id: &str| {
+        let body = json!({"code": "123456", "enrollment": id});
+        kernel.send(&post("/totp/verify", body).by(session)).problem
+    };
+    for _ in 0..20 {
+        assert_eq!(guess(&mut kernel, &own, "AAAAAAAAAAAAAAAA"), "invalid-code");
+    }
+    let (_, id) = kernel.begin(&own);
+    for _ in 0..20 {
+        assert_eq!(guess(&mut kernel, &other, &id), "invalid-code");
+    }
+    for _ in 0..5 {
+        assert_eq!(guess(&mut kernel, &own, "AAAAAAAAAAAAAAAA"), "invalid-code", "as good as a wrong code");
+    }
+    assert_eq!(guess(&mut kernel, &own, &id), "locked");
+}

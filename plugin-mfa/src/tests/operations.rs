@@ -156,11 +156,53 @@ fn after_a_reset_by_mail_no_code_is_sent_until_a_factor_was_proven() {
     }
 }
 
+/// Whoever reads the mailbox has set a password. The owner, who does not know that it is another, comes in by a link and the app.
 #[test]
-fn without_a_factor_there_is_nothing_to_bar() {
+fn a_factor_shown_after_a_link_vouches_for_no_password() {
     let mut kernel = Kernel::new(Mfa::default());
+    let (_, phone, codes) = kernel.enrolled();
     assert_eq!(kernel.operate("password.reset-by-mail", &ann()).status, 204);
-    assert!(kernel.records.is_empty());
+    let proofs = [("/totp/verify", phone.code(kernel.wall)), ("/recovery/verify", codes[0].clone())];
+    for (path, code) in proofs {
+        let (_, session) = kernel.log_in_from("", ANN, SessionMode::Cookie, &["email"]);
+        assert_eq!(kernel.send(&post(path, verify(&code)).by(&session)).status, 200, "{path}");
+        assert!(kernel.state(ANN).reset_by_mail, "{path}");
+        // Nor does a step-up of that session.
+        kernel.pass(60);
+        let again = post("/totp/verify", verify(&phone.code(kernel.wall)));
+        assert_eq!(kernel.send(&again.by(&session)).status, 200);
+        assert!(kernel.state(ANN).reset_by_mail, "{path}");
+        kernel.pass(60);
+    }
+    let (_, session) = kernel.log_in(ANN, SessionMode::Cookie);
+    assert_eq!(kernel.send(&post("/otp/send", json!({})).by(&session)).problem, "forbidden");
+    let code = verify(&phone.code(kernel.wall));
+    assert_eq!(kernel.send(&post("/totp/verify", code).by(&session)).status, 200);
+    assert!(!kernel.state(ANN).reset_by_mail, "password and app");
+}
+
+#[test]
+fn a_reset_by_mail_is_remembered_for_a_factor_that_comes_later() {
+    type Come = fn(&mut Kernel);
+    let ways: [Come; 2] = [
+        |_| {},
+        |kernel| {
+            kernel.enrolled();
+            kernel.operate("password.reset-by-mail", &ann());
+            assert_eq!(kernel.operate("reset", &ann()).status, 204);
+        },
+    ];
+    for before in ways {
+        let mut kernel = Kernel::new(Mfa::default());
+        kernel.sign_in(ANN);
+        before(&mut kernel);
+        assert_eq!(kernel.operate("password.reset-by-mail", &ann()).status, 204);
+        kernel.pass(400 * 24 * 3600);
+        assert_eq!(import(&mut kernel, URI).status, 201);
+        let (verdict, session) = kernel.log_in(ANN, SessionMode::Cookie);
+        assert!(format!("{verdict:?}").contains(r#"methods: ["totp"]"#), "{verdict:?}");
+        assert_eq!(kernel.send(&post("/otp/send", json!({})).by(&session)).problem, "forbidden");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@ use super::{
     kernel::{ANN, Ask, Kernel, Reply, delete, get, post},
     phone::{Phone, verify},
 };
-use crate::config::Mfa;
+use crate::config::{Mfa, Require};
 use countersign_plugin_api::{SessionKind, SessionMode, Time, Verdict};
 use serde_json::json;
 use std::time::Duration;
@@ -155,6 +155,16 @@ fn what_it_is_given_for() {
     let (_, session) = kernel.challenged(SessionMode::Cookie);
     let code = kernel.mail(&session);
     assert_eq!(kernel.send(&ask("/otp/verify", &code).by(&session)).status, 200);
+    assert!(proceeds(&mut kernel, LAPTOP));
+
+    // The same where policy asks for an app.
+    let mut kernel = Kernel::new(Mfa { require: Require::All, ..Mfa::default() });
+    let (_, phone, _) = kernel.enrolled();
+    let (_, session) = kernel.challenged(SessionMode::Cookie);
+    let code = kernel.mail(&session);
+    assert_eq!(kernel.send(&ask("/otp/verify", &code).by(&session)).status, 200);
+    assert!(cookie(&kernel, LAPTOP).is_none() && kernel.state(ANN).trusted.is_empty(), "below policy");
+    trust(&mut kernel, &phone, LAPTOP);
     assert!(proceeds(&mut kernel, LAPTOP));
 
     // Not: a step-up, a login by link, one in bearer mode, a wrong code.

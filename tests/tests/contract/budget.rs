@@ -172,3 +172,25 @@ fn five_wrong_passwords_anywhere_lock_every_password() {
         knock(&mut client, &user, "POST /login", PASSWORD).expect(200);
     }
 }
+
+/// Names that nobody has are counted together, and each by itself: else a stranger would lock what is counted together, and whoever
+/// is not locked then would be somebody (R44).
+#[test]
+fn a_lock_of_names_that_nobody_has_locks_no_other_name() {
+    let stage = Stage::new();
+    let (_, user) = stage.somebody();
+    let mut client = stage.browser();
+    let mut knock = |email: &str| client.ask("POST /login", json!({ "email": email, "password": "wrong" }));
+    // Of 4096 places 100 hold a lock: of 200 names five stand in such a one.
+    for n in 0..100 {
+        let name = format!("locked-{n}@example.org");
+        for _ in 0..5 {
+            knock(&name).refused(401, "invalid-credentials");
+        }
+        knock(&name).refused(429, "locked");
+    }
+    for n in 0..200 {
+        knock(&format!("fresh-{n}@example.org")).refused(401, "invalid-credentials");
+    }
+    knock(&user.email).refused(401, "invalid-credentials");
+}

@@ -1,13 +1,13 @@
 //! What an attempt amounts to: one conditional batch, and what follows once it is durable.
 use super::{Call, State, Write};
-use crate::kernel::seal::Seal;
+use crate::kernel::{outbox::Outgoing, seal::Seal};
 use countersign_plugin_api::{Batch, Expect, MAX_OPS, Problem, Refusal, Time};
 
 /// What is to be done when a batch is durable.
 #[derive(Default)]
 pub(in crate::kernel) struct Aftermath {
-    /// The keys of messages to be sent.
-    pub(in crate::kernel) outgoing: Vec<Vec<u8>>,
+    /// Messages to be sent.
+    pub(in crate::kernel) outgoing: Vec<Outgoing>,
     /// Whether somebody has asked for a message, to whomever.
     pub(in crate::kernel) asked: bool,
     /// The keys of events that were written.

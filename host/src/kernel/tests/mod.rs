@@ -365,8 +365,15 @@ async fn a_row_that_was_swapped_or_damaged_is_an_error_and_never_absent() {
         let victim = rows.values_mut().next().unwrap();
         victim.0[40] ^= 1;
     }
-    let refusal = kernel.run(&NOWHERE, |call| view(call).read(COUNT)).await.unwrap_err();
-    assert_eq!(refusal.problem(), Problem::StoreUnavailable);
+    for _ in 0..2 {
+        let refusal = kernel.run(&NOWHERE, |call| view(call).read(COUNT)).await.unwrap_err();
+        assert_eq!(refusal.problem(), Problem::StoreUnavailable);
+    }
+    kernel.write_counts().await;
+    let page = kernel.run(&NOWHERE, |call| super::audit::page(call, None, 10)).await.unwrap();
+    let events: Vec<_> =
+        page.records.iter().map(|(_, row)| (row.event.as_str(), row.fields["count"].as_str())).collect();
+    assert_eq!(events, [("record.unreadable", "2")]);
 }
 
 #[tokio::test]

@@ -198,6 +198,40 @@ async fn of_changes_that_nobody_knows_of_those_that_were_kept_have_their_message
     assert_eq!(office.post.subjects().len(), 2);
 }
 
+/// A batch that the store took and did not confirm in time may be written a while later.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_may_yet_be_written_is_looked_for_for_a_minute() {
+    let office = office(Vec::new());
+    office.open();
+    office.store.next.lock().push(Err(StoreError::Unknown));
+    assert!(office.write(&draft(&office.kernel, 300)).await.is_err());
+    for (after, looked_for) in [(1, 1), (20, 1), (30, 1), (40, 0)] {
+        tokio::time::sleep(Duration::from_secs(after)).await;
+        assert_eq!(office.kernel.outbox.level().0, looked_for, "{after} s later");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_is_made_once_also_when_nobody_knows_whether_it_was_written_down() {
+    for written in [true, false] {
+        let office = office(Vec::new());
+        office.open();
+        office.write(&draft(&office.kernel, 300)).await.unwrap();
+        // Before its turn comes.
+        if written {
+            *office.store.unsure.lock() = true;
+        } else {
+            office.store.next.lock().push(Err(StoreError::Unknown));
+        }
+        assert!(office.settles_within(60).await, "{written}");
+        assert_eq!(office.post.subjects().len(), 1, "{written}");
+        let page =
+            office.kernel.run(&NOWHERE, |call| super::super::audit::page(call, None, 10)).await.unwrap();
+        let events: Vec<_> = page.records.iter().map(|(_, row)| row.event.as_str()).collect();
+        assert_eq!(events, ["mail.sent"], "{written}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_operator_sees_what_waits_and_brings_it_forward_once() {
     let office = office(vec![later(), later()]);
@@ -254,7 +288,8 @@ async fn what_an_earlier_process_left_is_sent_unless_it_may_have_been() {
     // It ends in the middle of a try of one of the two.
     let group = before.kernel.places.of(":outbox");
     let rows = before.kernel.run(&NOWHERE, |call| call.scan(HOST, group, b"row", None, 100)).await.unwrap();
-    before.kernel.claim(&group.key(HOST, &rows[0].0)).await.unwrap().expect("it waits");
+    let ours = AtomicBool::new(false);
+    before.kernel.claim(&group.key(HOST, &rows[0].0), &ours).await.unwrap().expect("it waits");
 
     let post = Arc::new(Post::default());
     let (kernel, _) = over(before.store.clone(), before.ring.clone(), Some(post.clone()));
@@ -314,17 +349,19 @@ async fn the_newest_kernel_sends_and_what_waits_waits_for_one_that_can() {
 }
 
 #[tokio::test]
-async fn of_one_kind_of_notice_an_account_gets_one_an_hour() {
+async fn of_what_guesses_cause_an_account_is_told_once_an_hour_and_of_all_else_each_time() {
     let office = office(Vec::new());
     office.open();
     let until = office.kernel.now() + Duration::from_mins(5);
-    for (kind, to) in [("locked", "u"), ("locked", "u"), ("locked", "v"), ("added", "u")] {
+    let notices =
+        [("locked", "u"), ("locked", "u"), ("locked", "v"), ("guesses", "u"), ("added", "u"), ("added", "u")];
+    for (kind, to) in notices {
         office.write(&Draft::notice(kind, to, until)).await.unwrap();
     }
     assert!(office.settles_within(5).await);
     let mut subjects = office.post.subjects();
     subjects.sort_unstable();
-    assert_eq!(subjects, ["added", "locked", "locked"]);
+    assert_eq!(subjects, ["added", "added", "guesses", "locked", "locked"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -345,12 +382,32 @@ async fn whoever_asks_for_a_message_is_answered_as_late_for_anybody() {
 #[tokio::test(start_paused = true)]
 async fn a_full_outbox_and_a_missing_delivery_refuse_what_was_asked_for_and_keep_the_change_unwritten() {
     let office = office(Vec::new());
-    for _ in 0..1000 {
+    for n in 0..899 {
+        assert_eq!(office.kernel.has_room_for_strangers().is_ok(), n < 500, "{n}");
         office.write(&draft(&office.kernel, 300)).await.unwrap();
     }
+    // A message has its place before its change is kept, and gives it back with a change that is not.
+    let two = draft(&office.kernel, 300);
+    let both = |call: &Call<'_>| call.message(&two).and_then(|()| call.message(&two));
+    assert_eq!(office.kernel.run(&NOWHERE, both).await.unwrap_err().problem(), Problem::DeliveryUnavailable);
+    office.write(&draft(&office.kernel, 300)).await.unwrap();
     let refusal = office.write(&draft(&office.kernel, 300)).await.unwrap_err();
     assert_eq!(refusal.problem(), Problem::DeliveryUnavailable);
-    assert_eq!(office.kernel.run(&NOWHERE, counted).await.unwrap(), 1001, "the last change was not kept");
+    assert_eq!(office.kernel.outbox.level().0, 900);
+    assert_eq!(office.kernel.run(&NOWHERE, counted).await.unwrap(), 901, "the last change was not kept");
+
+    // Notices have the rest. One too many is put on record, and its change is kept.
+    let until = office.kernel.now() + Duration::from_mins(5);
+    let lost = async || {
+        let page =
+            office.kernel.run(&NOWHERE, |call| super::super::audit::page(call, None, 10)).await.unwrap();
+        page.records.iter().filter(|(_, row)| row.event == "mail.failed").count()
+    };
+    for n in 0..102 {
+        assert_eq!(lost().await, usize::from(n > 100), "{n}");
+        office.write(&Draft::notice("added", "u", until)).await.unwrap();
+    }
+    assert_eq!(lost().await, 2);
 
     let (kernel, _) = kernel();
     let message = |draft| {
