@@ -4,6 +4,7 @@ use crate::{
     config::{Config, LogFormat},
     control::{Control, DataDir},
     http::{App, Server, ServerLimits},
+    kernel::strangers_hashed_for,
     logs, metrics,
     notify::Manager,
     serving::Serving,
@@ -23,6 +24,9 @@ const SPARE: usize = 2;
 const DESCRIPTORS: u64 = 256;
 /// Few ask for metrics, and who does is not waited for at the end.
 const METRICS: ServerLimits = ServerLimits { max_connections: 32, per_address: 32, ..ServerLimits::DEFAULT };
+/// Requests that are begun beside those of strangers that wait for a hash, so that these alone keep nobody outside. They wait
+/// for a processor, or for the store's drive.
+const BESIDE: usize = 30;
 /// For threads that hang in a plugin, once all is answered: the process ends without them.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -47,7 +51,8 @@ pub(super) fn run(file: &Path, args: &Serve, json: bool) -> Result<(), Failure> 
     }
     let data_dir = DataDir::claim(&config.data_dir).map_err(Failure::new)?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from) + SPARE;
-    let limits = ServerLimits::default();
+    let strangers = strangers_hashed_for(config.password.max_concurrent_hashes);
+    let limits = ServerLimits { requests: strangers + BESIDE, ..ServerLimits::default() };
     raise_descriptors(limits.max_connections);
     let runtime = runtime(threads)?;
     let ended = runtime.block_on(serve(config, args.dev, &data_dir, limits));

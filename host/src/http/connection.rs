@@ -1,6 +1,7 @@
 //! One connection: HTTP/1.1 over the wire, from its first byte to a clean end.
 use super::{
     app::{App, Arrival},
+    door::{Door, Place},
     eager::Eager,
     flow::{Flow, Waits},
     limits::MAX_HEAD,
@@ -16,6 +17,7 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
+use parking_lot::Mutex;
 use std::{
     convert::Infallible,
     future::{Future as _, poll_fn},
@@ -40,6 +42,7 @@ pub(super) async fn serve<S>(
     stream: S,
     peer: IpAddr,
     limits: ServerLimits,
+    door: Door,
     app: watch::Receiver<Arc<App>>,
     mut closing: watch::Receiver<bool>,
 ) where
@@ -48,8 +51,14 @@ pub(super) async fn serve<S>(
     let flow = Flow::new();
     let waits = Waits { head: limits.head_timeout, idle: limits.idle_timeout, write: limits.write_timeout };
     let mut wire = Wire::new(stream, flow.clone(), waits);
-    let client =
-        Client { peer, address: peer.to_string().into(), body_timeout: limits.body_timeout, flow, app };
+    let client = Client {
+        peer,
+        address: peer.to_string().into(),
+        body_timeout: limits.body_timeout,
+        flow,
+        app,
+        place: Mutex::new(None),
+    };
     let (stream, unread) = loop {
         let begun = tokio::select! {
             begun = wire.begun() => begun,
@@ -63,6 +72,7 @@ pub(super) async fn serve<S>(
         }
         // The parser and its buffers are 20 KiB. Whoever says nothing, nothing more for a while, or is to come back later,
         // does not keep them.
+        *client.place.lock() = door.enter().await;
         match Box::pin(client.answer(wire, &mut closing)).await {
             End::Idle(between) => wire = between,
             End::Over { stream, unread } => break (stream, unread),
@@ -86,6 +96,8 @@ struct Client {
     body_timeout: Duration,
     flow: Flow,
     app: watch::Receiver<Arc<App>>,
+    /// Kept until the first request is answered.
+    place: Mutex<Option<Place>>,
 }
 
 impl Client {
@@ -104,6 +116,7 @@ impl Client {
             async move {
                 let response = app.handle(arrival, request).await;
                 serving.end(response.headers().contains_key(header::RETRY_AFTER));
+                self.place.lock().take();
                 Ok::<_, Infallible>(response)
             }
         });
@@ -116,9 +129,17 @@ impl Client {
                 .serve_connection(wire, service),
         );
 
-        let ended = tokio::select! {
-            ended = &mut connection => Some(ended),
-            _ = closing.wait_for(|closing| *closing) => None,
+        let begun = poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll(cx))).await;
+        // Whoever has not sent a whole request yet would keep others outside.
+        if self.flow.is_idle() || self.flow.has_unread_body() {
+            self.place.lock().take();
+        }
+        let ended = match begun {
+            Poll::Ready(ended) => Some(ended),
+            Poll::Pending => tokio::select! {
+                ended = &mut connection => Some(ended),
+                _ = closing.wait_for(|closing| *closing) => None,
+            },
         };
         let ended = match ended {
             Some(ended) => Some(ended),

@@ -1,5 +1,7 @@
 //! Bytes of a connection, and headers of credentials.
-use super::{App, Call, Cookie, Credential, Failure, MAX_BODY, MAX_DEPTH, ServerLimits, Site, connection};
+use super::{
+    App, Call, Cookie, Credential, Failure, MAX_BODY, MAX_DEPTH, ServerLimits, Site, connection, door::Door,
+};
 use axum::{
     Router,
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
@@ -43,7 +45,8 @@ pub fn request(bytes: &[u8]) {
             let _ = client.read_to_end(&mut answers).await;
             answers
         };
-        let (answers, ()) = tokio::join!(asking, connection::serve(server, peer, limits, apps, closing));
+        let (answers, ()) =
+            tokio::join!(asking, connection::serve(server, peer, limits, Door::new(112), apps, closing));
         answers
     });
     let answers = String::from_utf8(answers).expect("answers are text");

@@ -25,11 +25,11 @@
 //! # The way of a request
 //!
 //! ```text
-//! socket ─→ slots ─→ wire ─→ hyper ─→ App: guard ─→ limits ─→ router ─→ Call ─→ handler
-//!           room?    time,   parses        host,     body,     404,             │
-//!           503      framing               site,     depth     405              │ Response or Failure
-//!                                          media                                │
-//! client ←─ wire ←── hyper ←────────── headers, problem document, log line ←────┘
+//! socket ─→ slots ─→ wire ─→ door ─→ hyper ─→ App: guard ─→ limits ─→ router ─→ Call ─→ handler
+//!           room?    time,   a       parses        host,     body,     404,             │
+//!           503      framing place                 site,     depth     405              │ Response or Failure
+//!                                                  media                                │
+//! client ←─ wire ←── hyper ←────────────────── headers, problem document, log line ←────┘
 //! ```
 //!
 //! Every error is a problem document (RFC 9457), with two kinds of exception, both before there is a request
@@ -47,6 +47,7 @@
 mod app;
 mod connection;
 mod cookies;
+mod door;
 mod eager;
 mod flow;
 #[cfg(any(fuzzing, test))]

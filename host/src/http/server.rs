@@ -1,5 +1,5 @@
 //! Accepts connections within bounds, and stops without breaking off what was begun.
-use super::{app::App, connection, problem, slots::Slots};
+use super::{app::App, connection, door::Door, problem, slots::Slots};
 use crate::metrics::CONNECTIONS_REFUSED;
 use countersign_plugin_api::{Problem, Refusal};
 use rustix::net::sockopt::set_tcp_user_timeout;
@@ -26,6 +26,8 @@ pub struct ServerLimits {
     pub max_connections: usize,
     /// Connections at once from one address (of IPv6, one /64), trusted proxies exempt.
     pub per_address: usize,
+    /// Requests that are begun at once; more wait for a tenth of a second, or until one of them is answered.
+    pub requests: usize,
     /// For the head of a request: from its first byte, or from the start of a new connection.
     pub head_timeout: Duration,
     /// For the body of a request, as a whole.
@@ -43,6 +45,7 @@ impl ServerLimits {
     pub const DEFAULT: Self = Self {
         max_connections: 4096,
         per_address: 256,
+        requests: 112,
         head_timeout: TEN,
         body_timeout: TEN,
         // Longer than the 60 s for which proxies keep a connection, so that they are the ones to close it.
@@ -98,6 +101,7 @@ impl Server {
     /// without dropping any.
     pub async fn run(self, app: watch::Receiver<Arc<App>>, shutdown: impl Future<Output = ()>) {
         let slots = Slots::new(self.limits.max_connections, self.limits.per_address);
+        let door = Door::new(self.limits.requests);
         let (closing, close) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut sheds = Sheds::new();
@@ -124,9 +128,9 @@ impl Server {
             };
             // Answers are small and complete: waiting for more to send would only delay them.
             let _ = stream.set_nodelay(true);
-            let (limits, app, close) = (self.limits, app.clone(), close.clone());
+            let (limits, door, app, close) = (self.limits, door.clone(), app.clone(), close.clone());
             connections.spawn(async move {
-                connection::serve(stream, address, limits, app, close).await;
+                connection::serve(stream, address, limits, door, app, close).await;
                 drop(slot);
             });
         }

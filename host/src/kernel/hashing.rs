@@ -18,6 +18,15 @@ use tokio::sync::oneshot;
 /// How long a job may wait before it is refused: with the hash itself, and whatever follows it, 2 seconds (R62).
 const PATIENCE: Duration = Duration::from_millis(1800);
 
+/// How many of a kind may wait for each thread: what it works off, on a slow core, in the second after which clients that
+/// are turned away come back. All that waits is a request that is under way, and takes memory.
+const WAITING: usize = 40;
+
+/// How many clients that nobody knows may have a hash computed, or wait for one.
+pub(crate) fn strangers(threads: usize) -> usize {
+    threads.max(1) * (WAITING + 1)
+}
+
 /// The cost of one hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cost {
@@ -70,9 +79,10 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(workers: usize) -> std::io::Result<Self> {
-        let jobs = Mutex::new(Jobs { waiting: Lanes::new(), closed: false });
+        let workers = workers.max(1);
+        let jobs = Mutex::new(Jobs { waiting: Lanes::new(workers * WAITING), closed: false });
         let queue = Arc::new(Queue { jobs, filled: Condvar::new() });
-        for _ in 0..workers.max(1) {
+        for _ in 0..workers {
             let queue = queue.clone();
             std::thread::Builder::new().name("hashing".into()).spawn(move || work(&queue))?;
         }

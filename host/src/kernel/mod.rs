@@ -46,7 +46,7 @@ pub use registry::{PluginInfo, StartError, Strictness};
 
 pub(crate) use act::{Answer, Granted, PluginCookie, SignIn, absorb};
 pub(crate) use call::Call;
-pub(crate) use hashing::Cost;
+pub(crate) use hashing::{Cost, strangers as strangers_hashed_for};
 pub(crate) use inventory::{Inventory, sealed_with, unreadable_with};
 pub(crate) use keys::fill;
 pub(crate) use outbox::GROUP as OUTBOX;

@@ -1,5 +1,5 @@
 //! The whole way, over real sockets or over a pipe that shows how much the server took.
-use super::{connection, *};
+use super::{connection, door::Door, *};
 use axum::{
     Router,
     routing::{get, post},
@@ -74,7 +74,7 @@ fn pipe_of(limits: ServerLimits, room: usize) -> (DuplexStream, JoinHandle<()>) 
     let (keep, closing) = watch::channel(false);
     let apps = routes().apps;
     let serving = tokio::spawn(async move {
-        connection::serve(server, "127.0.0.1".parse().unwrap(), limits, apps, closing).await;
+        connection::serve(server, "127.0.0.1".parse().unwrap(), limits, Door::new(112), apps, closing).await;
         drop(keep);
     });
     (client, serving)

@@ -73,7 +73,7 @@ async fn a_connection_that_says_nothing_takes_a_kilobyte() {
     let (_client, server) = duplex(1);
     let (_keep, closing) = watch::channel(false);
     let (peer, limits) = ("127.0.0.1".parse().unwrap(), ServerLimits::default());
-    let serving = connection::serve(server, peer, limits, routes().apps, closing);
+    let serving = connection::serve(server, peer, limits, Door::new(112), routes().apps, closing);
     assert!(size_of_val(&serving) <= 1 << 10, "{} bytes", size_of_val(&serving));
 }
 
@@ -115,7 +115,14 @@ async fn a_handler_takes_the_time_it_takes() {
     let (_keep, closing) = watch::channel(false);
     let routes = routes();
     let address = "127.0.0.1".parse().unwrap();
-    tokio::spawn(connection::serve(server, address, ServerLimits::default(), routes.apps, closing));
+    tokio::spawn(connection::serve(
+        server,
+        address,
+        ServerLimits::default(),
+        Door::new(112),
+        routes.apps,
+        closing,
+    ));
     client.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     routes.begun.notified().await;
     tokio::time::sleep(HOUR).await;
@@ -123,6 +130,53 @@ async fn a_handler_takes_the_time_it_takes() {
     let mut answer = [0; 12];
     client.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+/// So many connections that begin with `sent`, through one door; how long one more then waits for its answer.
+async fn beside(crowd: usize, sent: &str) -> Duration {
+    let (_keep, closing) = watch::channel(false);
+    let (door, routes) = (Door::new(112), routes());
+    let connect = || {
+        let (client, server) = duplex(1 << 10);
+        let (door, apps, closing) = (door.clone(), routes.apps.clone(), closing.clone());
+        tokio::spawn(connection::serve(server, [127, 0, 0, 1].into(), patient(), door, apps, closing));
+        client
+    };
+    let mut clients = Vec::new();
+    for _ in 0..crowd {
+        let mut client = connect();
+        client.write_all(sent.as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begin = tokio::time::Instant::now();
+    let mut client = connect();
+    client.write_all(b"GET /which HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    begin.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_whole_requests_that_are_not_answered_keep_others_outside() {
+    let outside = Duration::from_millis(100);
+    for (crowd, sent, wait) in [
+        (111, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n", Duration::ZERO),
+        (112, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n", outside),
+        (500, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n", outside),
+        (500, "G", Duration::ZERO),
+        (500, "POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{", Duration::ZERO),
+        (500, "GET /which HTTP/1.1\r\nHost: a\r\n\r\n", Duration::ZERO),
+        (500, "GET /large HTTP/1.1\r\nHost: a\r\n\r\n", Duration::ZERO),
+    ] {
+        let waited = beside(crowd, sent).await;
+        // A timer of the test's clock is up to a millisecond late.
+        assert!(
+            waited >= wait && waited <= wait + Duration::from_millis(2),
+            "{crowd} × {sent:?}: {waited:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,8 +10,6 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// How many of a kind may wait.
-const MOST: usize = 128;
 /// Of so many turns strangers have one, while both kinds wait.
 const TURNS: u32 = 4;
 
@@ -43,6 +41,8 @@ impl Lane {
 pub(super) struct Lanes<T> {
     known: Kind<T>,
     strangers: Kind<T>,
+    /// How many of a kind may wait.
+    room: usize,
     turn: u32,
 }
 
@@ -53,15 +53,15 @@ struct Kind<T> {
 }
 
 impl<T> Lanes<T> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(room: usize) -> Self {
         let kind = || Kind { lanes: VecDeque::new(), waiting: 0 };
-        Self { known: kind(), strangers: kind(), turn: 0 }
+        Self { known: kind(), strangers: kind(), room, turn: 0 }
     }
 
     /// Lets one more wait; answers the one that has to give way for it, which may be itself.
     pub(super) fn push(&mut self, lane: Lane, one: T) -> Option<T> {
         let kind = if lane.is_known() { &mut self.known } else { &mut self.strangers };
-        kind.push(lane, one)
+        kind.push(lane, one, self.room)
     }
 
     /// How many wait.
@@ -81,10 +81,10 @@ impl<T> Lanes<T> {
 }
 
 impl<T> Kind<T> {
-    fn push(&mut self, lane: Lane, one: T) -> Option<T> {
+    fn push(&mut self, lane: Lane, one: T, room: usize) -> Option<T> {
         let own = self.lanes.iter().position(|(other, _)| *other == lane);
         let mut dropped = None;
-        if self.waiting >= MOST {
+        if self.waiting >= room {
             let length = own.map_or(0, |at| self.lanes[at].1.len());
             let longest = self.lanes.iter_mut().max_by_key(|(_, lane)| lane.len());
             match longest.filter(|(_, lane)| lane.len() > length + 1) {
@@ -117,6 +117,8 @@ impl<T> Kind<T> {
 mod tests {
     use super::*;
 
+    const ROOM: usize = 128;
+
     fn lane(name: &str) -> Lane {
         match name.parse::<IpAddr>() {
             Ok(_) => Lane::from_afar(name),
@@ -136,7 +138,7 @@ mod tests {
             ("one customer's network", "2001:db8::1 2001:db8:0:ff::2 2001:db8:0:100::3", "0 2 1"),
             ("one address, however it is written", "192.0.2.1 ::ffff:192.0.2.9 198.51.100.1", "0 2 1"),
         ] {
-            let mut lanes = Lanes::new();
+            let mut lanes = Lanes::new(ROOM);
             for (n, name) in waiting.split(' ').enumerate() {
                 assert_eq!(lanes.push(lane(name), n), None, "{why}");
             }
@@ -148,20 +150,20 @@ mod tests {
     #[test]
     fn who_has_the_most_waiting_gives_way() {
         let (flood, ann) = (lane("192.0.2.1"), lane("198.51.100.1"));
-        let mut lanes = Lanes::new();
-        for n in 0..MOST {
+        let mut lanes = Lanes::new(ROOM);
+        for n in 0..ROOM {
             assert_eq!(lanes.push(flood.clone(), n), None);
         }
         assert_eq!(lanes.push(flood.clone(), 1000), Some(1000), "its own newest");
-        assert_eq!(lanes.push(ann.clone(), 2000), Some(MOST - 1), "the flood's newest");
+        assert_eq!(lanes.push(ann.clone(), 2000), Some(ROOM - 1), "the flood's newest");
         assert_eq!(lanes.push(lane("ann"), 3000), None, "known ones have room of their own");
         assert_eq!([(); 4].map(|()| lanes.pop()), [Some(3000), Some(0), Some(2000), Some(1)]);
     }
 
     #[test]
     fn a_flood_from_everywhere_is_bounded_and_turns_nobody_out_who_has_no_more_than_it() {
-        let mut lanes = Lanes::new();
-        for n in 0..u8::try_from(MOST).unwrap() {
+        let mut lanes = Lanes::new(ROOM);
+        for n in 0..u8::try_from(ROOM).unwrap() {
             assert_eq!(lanes.push(lane(&format!("10.0.{n}.1")), n), None);
         }
         assert_eq!(lanes.push(lane("192.0.2.1"), 200), Some(200));
@@ -170,6 +172,6 @@ mod tests {
             assert_eq!(lanes.push(lane("ann"), 210 + n), None);
         }
         assert_eq!([(); 5].map(|()| lanes.pop()), [210, 211, 212, 0, 1].map(Some), "the owner does not wait");
-        assert_eq!(std::iter::from_fn(|| lanes.pop()).count(), MOST - 2);
+        assert_eq!(std::iter::from_fn(|| lanes.pop()).count(), ROOM - 2);
     }
 }
