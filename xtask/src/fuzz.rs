@@ -21,6 +21,9 @@ pub struct Fuzz {
     /// How long each is run
     #[arg(long, default_value_t = 60, value_name = "N")]
     pub seconds: u64,
+    /// Put what the targets have found into fuzz/found, for whoever goes on from there
+    #[arg(long)]
+    pub keep: bool,
     /// The report as JSON
     #[arg(long)]
     pub json: bool,
@@ -58,6 +61,9 @@ pub fn run(fuzz: &Fuzz) -> Result<()> {
     for name in wanted {
         eprintln!("== {name}, {} s", fuzz.seconds);
         outcomes.push(attack(&built, name, fuzz.seconds)?);
+        if fuzz.keep {
+            pack(&corpus(name)?, &kept(name))?;
+        }
     }
     report(&outcomes, fuzz);
     let found: usize = outcomes.iter().map(|outcome| outcome.findings.len()).sum();
@@ -87,12 +93,47 @@ fn build() -> Result<PathBuf> {
     Ok(dir.join(PLATFORM).join("release"))
 }
 
+/// Where a target's runs on this machine put what they find.
+fn corpus(name: &str) -> Result<PathBuf> {
+    Ok(target_dir()?.join("fuzz/corpus").join(name))
+}
+
+/// What runs elsewhere have found: thousands of small files, so they are in an archive.
+fn kept(name: &str) -> PathBuf {
+    root().join("fuzz/found").join(name).with_extension("tar.gz")
+}
+
+fn unpack(archive: &Path, dir: &Path) -> Result<()> {
+    completed(project::command("tar").arg("-xzf").arg(archive).arg("-C").arg(dir))
+}
+
+/// The same bytes for the same inputs.
+fn pack(dir: &Path, archive: &Path) -> Result<()> {
+    fs::create_dir_all(archive.parent().context("an archive lies in a directory")?)?;
+    let mut pack = project::command("tar");
+    pack.args([
+        "--sort=name",
+        "--mtime=@0",
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+        "--mode=u=rw,go=r,a+X",
+    ]);
+    completed(pack.args(["-I", "gzip -n9", "-cf"]).arg(archive).arg("-C").arg(dir).arg("."))
+}
+
 /// Starts from the committed corpus and from what earlier runs have found, and keeps of both what is worth keeping.
 fn attack(built: &Path, name: &str, seconds: u64) -> Result<Outcome> {
-    let (program, work) = (built.join(name), target_dir()?.join("fuzz"));
-    let (found, artifacts) = (work.join("corpus").join(name), work.join("artifacts").join(name));
-    fs::create_dir_all(&found)?;
+    let program = built.join(name);
+    let (found, artifacts) = (corpus(name)?, target_dir()?.join("fuzz/artifacts").join(name));
     fs::create_dir_all(&artifacts)?;
+    if !found.is_dir() {
+        fs::create_dir_all(&found)?;
+        let kept = kept(name);
+        if kept.is_file() {
+            unpack(&kept, &found)?;
+        }
+    }
     let seeds = root().join("fuzz/corpus").join(name);
     let dictionary = root().join("fuzz/dictionaries").join(name).with_extension("dict");
 
@@ -169,5 +210,30 @@ fn report(outcomes: &[Outcome], fuzz: &Fuzz) {
         };
         let Outcome { target, executions, corpus, peak_mib, .. } = o;
         println!("| {target} | {} | {executions} | {corpus} | {peak_mib} | {found} |", fuzz.seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_kept_in_the_same_bytes_and_comes_back() {
+        let work = std::env::temp_dir().join(format!("found-{}", std::process::id()));
+        let (found, back) = (work.join("found"), work.join("back"));
+        let [first, second] = ["first", "second"].map(|name| work.join("kept").join(name));
+        let put = |name: &str| fs::write(found.join(name), [name.as_bytes(), &[0, 255]].concat()).unwrap();
+        [&found, &back].into_iter().for_each(|dir| fs::create_dir_all(dir).unwrap());
+        ["b", "a"].into_iter().for_each(put);
+        pack(&found, &first).unwrap();
+        fs::remove_file(found.join("b")).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        put("b");
+        pack(&found, &second).unwrap();
+        assert!(fs::read(&first).unwrap() == fs::read(&second).unwrap(), "whenever, in whatever order");
+        unpack(&second, &back).unwrap();
+        assert_eq!(fs::read(back.join("b")).unwrap(), b"b\0\xff");
+        assert_eq!(fs::read_dir(&back).unwrap().count(), 2);
+        fs::remove_dir_all(&work).unwrap();
     }
 }

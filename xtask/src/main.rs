@@ -59,7 +59,7 @@ enum Command {
     /// Throws bytes at whatever reads what a stranger wrote, under AddressSanitizer, and says what broke
     ///
     /// Each target starts from fuzz/corpus and from what earlier runs found, which is kept, minimised, under
-    /// target/fuzz. cargo-fuzz is installed into target/tools. The stable compiler does it, told to be an unstable one.
+    /// target/fuzz, and at first is what lies in fuzz/found. cargo-fuzz is installed into target/tools. The stable compiler does it, told to be an unstable one.
     Fuzz(fuzz::Fuzz),
     /// Looks for memory that is read or written where it must not be: the boundary in Miri, a walk under valgrind
     ///
