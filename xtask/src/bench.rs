@@ -2,6 +2,7 @@
 use crate::{
     artifacts::{self, Artifacts, VARIABLE},
     project::{self, cargo, root, shown, target_dir},
+    tools,
 };
 use anyhow::Result;
 use clap::Args;
@@ -36,6 +37,7 @@ pub fn run(bench: &Bench) -> Result<()> {
     if bench.primitives {
         return primitives(&built);
     }
+    tools::install_missing()?;
     let mut command = cargo();
     command.args(["run", "--quiet", "--package", "bench"]);
     if !bench.debug {

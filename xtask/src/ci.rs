@@ -28,6 +28,7 @@ pub fn run() -> Result<()> {
     fixtures::cargo(&["clippy", "--workspace", "--", "-D", "warnings"])?;
     documentation()?;
     dependencies()?;
+    tools::install_missing()?;
     let built = artifacts::everything()?;
     println!("== cargo xtask demo --walk");
     demo::from_nothing(&built)?;
