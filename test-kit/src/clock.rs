@@ -2,7 +2,7 @@
 use crate::project::{self, which};
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         OnceLock,
@@ -45,6 +45,7 @@ impl Clock {
 
     /// Lets a child live by this clock. Its monotonic clock stays the machine's, so that no timer goes wild.
     pub fn preload(&self, command: &mut Command) {
+        forget_the_dead();
         command
             .env("LD_PRELOAD", library())
             .env("FAKETIME_TIMESTAMP_FILE", &self.file)
@@ -54,12 +55,18 @@ impl Clock {
     }
 }
 
-/// Removes what libfaketime leaves in shared memory of a process that was killed, under its id: `faketime` refuses to
-/// start in a later process that has the same.
-pub(crate) fn forget(process: u32) {
-    for name in ["faketime_shm_", "sem.faketime_sem_"] {
-        // A process that had the machine's clock, or ended by itself, has left nothing.
-        let _ = fs::remove_file(format!("/dev/shm/{name}{process}"));
+/// Removes what libfaketime has left in shared memory, under their ids, of processes that were killed: one that has
+/// such an id by chance would end before it began.
+fn forget_the_dead() {
+    for entry in fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| {
+            name.strip_prefix("faketime_shm_").or_else(|| name.strip_prefix("sem.faketime_sem_"))
+        });
+        if owner.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            // Somebody else may have been quicker, or it is another user's.
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -72,25 +79,23 @@ pub(crate) fn unix() -> u64 {
 fn library() -> &'static str {
     static LIBRARY: OnceLock<String> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        // It gives up when a process with the same id was killed and has left its shared memory, as others' do.
-        (0..20).find_map(|_| preloaded()).expect("faketime preloads its library")
+        assert!(
+            which("faketime").is_some(),
+            "the clock is moved by faketime, which is not installed (apt install faketime)"
+        );
+        let mut env = project::command("faketime");
+        let output = env.args(["-m", "-f", "+0", "env"]).output().expect("faketime runs");
+        let text = String::from_utf8(output.stdout).expect("an environment of text");
+        let library = text.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        library.unwrap_or_else(|| panic!("faketime preloads no library: {complaint}")).into()
     })
-}
-
-fn preloaded() -> Option<String> {
-    assert!(
-        which("faketime").is_some(),
-        "the clock is moved by faketime, which is not installed (apt install faketime)"
-    );
-    let mut env = project::command("faketime");
-    let output = env.args(["-m", "-f", "+0", "env"]).output().expect("faketime runs");
-    let text = String::from_utf8(output.stdout).expect("an environment of text");
-    text.lines().find_map(|line| line.strip_prefix("LD_PRELOAD=")).map(Into::into)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{process::Child, thread::sleep, time::Instant};
 
     #[test]
     fn a_child_lives_by_the_clock() {
@@ -105,5 +110,33 @@ mod tests {
             let said: u64 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
             assert!((earliest..=clock.now()).contains(&said), "{said}, {ahead} s ahead");
         }
+    }
+
+    #[test]
+    fn what_the_killed_have_left_is_removed_and_the_living_keep_theirs() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let clock = Clock::new(dir.path().join("clock"));
+        let [mut killed, mut living] = [(), ()].map(|()| {
+            let mut sleep = project::command("sleep");
+            clock.preload(sleep.arg("60"));
+            sleep.spawn().expect("sleep starts")
+        });
+        let left = |child: &Child| {
+            let names = ["faketime_shm_", "sem.faketime_sem_"];
+            names.map(|name| Path::new("/dev/shm").join(format!("{name}{}", child.id())).exists())
+        };
+        let give_up = Instant::now() + Duration::from_secs(20);
+        while [left(&killed), left(&living)] != [[true; 2]; 2] {
+            assert!(Instant::now() < give_up, "libfaketime keeps something under the id of its process");
+            sleep(Duration::from_millis(10));
+        }
+        killed.kill().expect("it can be killed");
+        killed.wait().expect("it has ended");
+        clock.preload(&mut project::command("true"));
+        assert_eq!([left(&killed), left(&living)], [[false; 2], [true; 2]]);
+        living.kill().expect("it can be killed");
+        living.wait().expect("it has ended");
+        clock.preload(&mut project::command("true"));
+        assert_eq!(left(&living), [false; 2]);
     }
 }

@@ -1,5 +1,5 @@
 //! The host as a child process: started, waited for, stopped or killed.
-use crate::{clock, http::Client};
+use crate::http::Client;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -85,6 +85,5 @@ impl Drop for Server {
         // It may have ended already, and then there is nothing to do.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        clock::forget(self.child.id());
     }
 }
