@@ -55,14 +55,16 @@ impl Clock {
     }
 }
 
+/// What libfaketime keeps in shared memory for a process, with its id after it.
+const KEPT: [&str; 2] = ["faketime_shm_", "sem.faketime_sem_"];
+const SHARED_MEMORY: &str = "/dev/shm";
+
 /// Removes what libfaketime has left in shared memory, under their ids, of processes that were killed: one that has
 /// such an id by chance would end before it began.
 fn forget_the_dead() {
-    for entry in fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+    for entry in fs::read_dir(SHARED_MEMORY).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| {
-            name.strip_prefix("faketime_shm_").or_else(|| name.strip_prefix("sem.faketime_sem_"))
-        });
+        let owner = name.to_str().and_then(|name| KEPT.iter().find_map(|kept| name.strip_prefix(kept)));
         if owner.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
             // Somebody else may have been quicker, or it is another user's.
             let _ = fs::remove_file(entry.path());
@@ -122,8 +124,7 @@ mod tests {
             sleep.spawn().expect("sleep starts")
         });
         let left = |child: &Child| {
-            let names = ["faketime_shm_", "sem.faketime_sem_"];
-            names.map(|name| Path::new("/dev/shm").join(format!("{name}{}", child.id())).exists())
+            KEPT.map(|kept| Path::new(SHARED_MEMORY).join(format!("{kept}{}", child.id())).exists())
         };
         let give_up = Instant::now() + Duration::from_secs(20);
         while [left(&killed), left(&living)] != [[true; 2]; 2] {
